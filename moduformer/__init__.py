@@ -1,0 +1,29 @@
+"""moduformer (모두 "all" + former): every Transformer in one small library."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from moduformer.model import build as build
+
+# Names load on first use: importing the library must not pay for torch or pandas.
+_HOME = {
+    "build": "moduformer.model",
+    "Trace": "moduformer.trace",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'moduformer' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
