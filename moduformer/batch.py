@@ -1,0 +1,202 @@
+"""Ragged batches: a flat run of tokens with lengths and positions. Padding exists only at the front door.
+
+Token-wise layers work on `[tokens, dim]` and never see padding, so a sentence's result does not depend on its
+batch-mates and no arithmetic is spent on padding. Rows are kept sorted by length, which lets attention see rows of
+equal length as one dense view (see `kernels`); results go back in the caller's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from moduformer.errors import TextError
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Consecutive rows of a flat run of tokens.
+
+    `lengths` are tokens a row; `positions` `[tokens]` count from a row's first real token; `regular` says that every
+    row's positions are 0, 1, 2 ... without a hole.
+    """
+
+    lengths: tuple[int, ...]
+    positions: Tensor
+    regular: bool = True
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens all rows hold."""
+        return sum(self.lengths)
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """Where each row begins in the flat run, `[rows]`."""
+        return self._lengths.cumsum(0) - self._lengths
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """The last token of each row in the flat run, `[rows]`."""
+        return self._lengths.cumsum(0) - 1
+
+    @cached_property
+    def row_of(self) -> Tensor:
+        """The row number of every token, `[tokens]`."""
+        return torch.repeat_interleave(
+            torch.arange(len(self.lengths), device=self.positions.device), self._lengths
+        )
+
+    @cached_property
+    def _lengths(self) -> Tensor:
+        return torch.tensor(self.lengths, device=self.positions.device)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows of token ids without padding, and the way back to the caller's padded `[rows, width]` grid.
+
+    Row `i` here is the caller's row `order[i]`; token `n` here belongs in cell `cells[n]` of the flattened grid.
+    """
+
+    tokens: Tensor
+    rows: Rows
+    order: tuple[int, ...]
+    cells: Tensor
+    width: int
+    segments: Tensor | None = None
+    task_types: Tensor | None = None
+
+    @classmethod
+    def from_lists(
+        cls,
+        rows: Sequence[Sequence[int]],
+        segments: Sequence[Sequence[int]] | None = None,
+        order: Sequence[int] | None = None,
+        device: torch.device | str | None = None,
+    ) -> Batch:
+        """A batch of token id lists (at least one token each); `segments` are token type ids of the same shape.
+
+        `order` fixes the order of rows; by default the longest rows come first.
+        """
+        if not rows or not all(len(row) for row in rows):
+            raise TextError("a batch needs at least one row, and every row at least one token")
+        lengths = [len(row) for row in rows]
+        order = by_length(lengths) if order is None else tuple(order)
+        width = max(lengths)
+        flat = [token for i in order for token in rows[i]]
+        kept = tuple(lengths[i] for i in order)
+        positions = _count(kept)
+        row_starts = torch.repeat_interleave(torch.tensor([i * width for i in order]), torch.tensor(kept))
+        return cls(
+            tokens=torch.tensor(flat, dtype=torch.long, device=device),
+            rows=Rows(kept, positions.to(device)),
+            order=order,
+            cells=(row_starts + positions).to(device),
+            width=width,
+            segments=None
+            if segments is None
+            else torch.tensor([s for i in order for s in segments[i]], dtype=torch.long, device=device),
+        )
+
+    @classmethod
+    def from_padded(
+        cls,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        task_type_ids: Tensor | None = None,
+        order: Sequence[int] | None = None,
+    ) -> Batch:
+        """A batch from a padded grid `[rows, width]`, padded on either side, unpadded once.
+
+        Cells where `attention_mask` is 0 are left out. Raises `TextError` on a shape that does not fit or a row
+        without any token.
+        """
+        if input_ids.dim() != 2 or not input_ids.numel():
+            raise TextError(
+                f"input_ids must be [rows, tokens] with at least one token, but is {tuple(input_ids.shape)}"
+            )
+        count, width = input_ids.shape
+        for name, grid in (
+            ("attention_mask", attention_mask),
+            ("token_type_ids", token_type_ids),
+            ("task_type_ids", task_type_ids),
+        ):
+            if grid is not None and grid.shape != input_ids.shape:
+                raise TextError(f"{name} is {tuple(grid.shape)} but input_ids is {tuple(input_ids.shape)}")
+        columns = torch.arange(width, device=input_ids.device)
+        if attention_mask is None:
+            lengths, regular = [width] * count, True
+            positions = columns.expand(count, width)
+            order = tuple(range(count)) if order is None else tuple(order)
+            cells = (
+                torch.arange(count * width, device=input_ids.device)
+                .view(count, width)[list(order)]
+                .reshape(-1)
+            )
+        else:
+            real = attention_mask.bool()
+            lengths = real.sum(1).tolist()
+            if not all(lengths):
+                raise TextError(f"row {lengths.index(0)} has no token: its attention_mask is all zero")
+            first = real.int().argmax(1, keepdim=True)
+            positions = columns - first
+            regular = bool((_last(positions, real) + 1 == real.sum(1)).all())
+            order = by_length(lengths) if order is None else tuple(order)
+            picked = real[list(order)]
+            grid_cells = torch.arange(count * width, device=input_ids.device).view(count, width)[list(order)]
+            cells = grid_cells[picked]
+        flat_positions = positions.reshape(-1)[cells]
+        return cls(
+            tokens=input_ids.reshape(-1)[cells],
+            rows=Rows(tuple(lengths[i] for i in order), flat_positions, regular),
+            order=order,
+            cells=cells,
+            width=width,
+            segments=None if token_type_ids is None else token_type_ids.reshape(-1)[cells],
+            task_types=None if task_type_ids is None else task_type_ids.reshape(-1)[cells],
+        )
+
+    def pad(self, flat: Tensor) -> Tensor:
+        """`[tokens, ...]` back on the caller's grid `[rows, width, ...]`, zero where there is no token."""
+        count = len(self.order)
+        if flat.shape[0] == count * self.width and self.order == tuple(range(count)):
+            return flat.view(count, self.width, *flat.shape[1:])
+        grid = flat.new_zeros(count * self.width, *flat.shape[1:])
+        return grid.index_copy(0, self.cells, flat).view(count, self.width, *flat.shape[1:])
+
+    def gather(self, grid: Tensor) -> Tensor:
+        """The values of a padded grid `[rows, width]` at this batch's tokens, `[tokens]`."""
+        return grid.reshape(-1, *grid.shape[2:])[self.cells]
+
+    def restore(self, per_row: Tensor) -> Tensor:
+        """`[rows, ...]` from this batch's order of rows to the caller's."""
+        if self.order == tuple(range(len(self.order))):
+            return per_row
+        inverse = torch.empty(len(self.order), dtype=torch.long)
+        inverse[list(self.order)] = torch.arange(len(self.order))
+        return per_row[inverse.to(per_row.device)]
+
+    def sort(self, per_row: Tensor) -> Tensor:
+        """`[rows, ...]` from the caller's order to this batch's order of rows."""
+        return per_row[list(self.order)]
+
+
+def by_length(*lengths: Sequence[int]) -> tuple[int, ...]:
+    """Row numbers, longest first (by the first sequence of lengths, then the next), stable among equals."""
+    return tuple(sorted(range(len(lengths[0])), key=lambda i: [-of[i] for of in lengths]))
+
+
+def _count(lengths: Sequence[int]) -> Tensor:
+    total = torch.arange(sum(lengths))
+    sizes = torch.tensor(lengths)
+    return total - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
+
+
+def _last(positions: Tensor, real: Tensor) -> Tensor:
+    return positions.masked_fill(~real, -1).amax(1)

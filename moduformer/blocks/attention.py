@@ -1,0 +1,132 @@
+"""Multi-head attention over ragged rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from moduformer import kernels, spec
+from moduformer.batch import Rows
+from moduformer.blocks.linear import FusedLinear
+from moduformer.blocks.position import Turns, rotary_turns, rotate
+from moduformer.cache import LayerCache, Placement
+from moduformer.kernels import Bias, Layout, Scores
+from moduformer.mask import EVERYTHING, Causal, Rule, Window
+from moduformer.trace import Trace
+
+
+@dataclass(eq=False)
+class Memory:
+    """The encoder's last hidden states, flat, and who may look at them."""
+
+    hidden: Tensor
+    layout: Layout
+
+
+@dataclass(eq=False)
+class Pass:
+    """What all layers of one forward pass share: who attends to whom, rotary turns, biases, cache and trace."""
+
+    rows: Rows
+    causal: bool
+    layout: Layout
+    memory: Memory | None = None
+    trace: Trace | None = None
+    bias: Bias | None = None
+    placements: dict[int | None, Placement] | None = None
+    caches: list[LayerCache] | None = None
+    _turns: dict[spec.Rotary, Turns] = field(default_factory=dict)
+
+    def turns(self, settings: spec.Rotary, dtype: torch.dtype) -> Turns:
+        """Rotary angles of this pass, made once for all layers."""
+        if settings not in self._turns:
+            self._turns[settings] = rotary_turns(settings, self.rows.positions, dtype)
+        return self._turns[settings]
+
+    def rule(self, window: int | None) -> Rule:
+        """Who sees whom in a layer with this window."""
+        rule = Causal() if self.causal else EVERYTHING
+        return rule if window is None else rule & Window(window)
+
+
+class Attention(nn.Module):
+    """Self-attention: q, k and v from the same hidden states, by one matrix product."""
+
+    def __init__(self, settings: spec.Attention, dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        rows, shared = settings.heads * settings.head_dim, settings.kv_heads * settings.head_dim
+        self.qkv = FusedLinear(dim, {"q": rows, "k": shared, "v": shared}, bias=settings.bias)
+        self.out = nn.Linear(rows, dim, bias=settings.out_bias)
+
+    def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
+        """`[tokens, dim]` to the same shape; `layer` counts from 0, `name` is for the trace."""
+        settings = self.settings
+        heads = self.qkv(hidden).unflatten(-1, (-1, settings.head_dim))
+        q, k, v = heads.split((settings.heads, settings.kv_heads, settings.kv_heads), dim=1)
+        if settings.position is not None:
+            turns = run.turns(settings.position, q.dtype)
+            q, k = rotate(q, turns, settings.position), rotate(k, turns, settings.position)
+        layout = run.layout
+        if run.placements is not None and run.caches is not None:
+            placement = run.placements[settings.window]
+            k, v = run.caches[layer].extend(k, v, placement, len(run.rows.lengths))
+            layout = placement.layout
+        scores = Scores(
+            q=q,
+            k=k,
+            v=v,
+            layout=layout,
+            rule=run.rule(settings.window),
+            scale=score_scale(settings, layer),
+            bias=run.bias,
+            dropout=settings.dropout if self.training else 0.0,
+        )
+        mixed = kernels.attend(scores) if run.trace is None else run.trace.attend(name, scores)
+        return self.out(mixed.flatten(1))
+
+
+class CrossAttention(nn.Module):
+    """Attention from a decoder to the encoder's hidden states (Vaswani et al. 2017, section 3.2.3)."""
+
+    def __init__(self, settings: spec.Attention, dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        rows, shared = settings.heads * settings.head_dim, settings.kv_heads * settings.head_dim
+        self.q = nn.Linear(dim, rows, bias=settings.bias)
+        self.kv = FusedLinear(dim, {"k": shared, "v": shared}, bias=settings.bias)
+        self.out = nn.Linear(rows, dim, bias=settings.out_bias)
+
+    def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
+        """`[tokens, dim]` of the decoder to the same shape."""
+        settings, memory = self.settings, run.memory
+        assert memory is not None, "a decoder that crosses needs an encoder's result"
+        cache = None if run.caches is None else run.caches[layer]
+        if cache is not None and cache.cross is not None:
+            k, v = cache.cross
+        else:
+            heads = self.kv(memory.hidden).unflatten(-1, (-1, settings.head_dim))
+            k, v = heads.split(settings.kv_heads, dim=1)
+            if cache is not None:
+                cache.cross = (k, v)
+        scores = Scores(
+            q=self.q(hidden).unflatten(-1, (-1, settings.head_dim)),
+            k=k,
+            v=v,
+            layout=memory.layout,
+            rule=EVERYTHING,
+            scale=score_scale(settings, layer),
+            dropout=settings.dropout if self.training else 0.0,
+        )
+        mixed = (
+            kernels.attend(scores) if run.trace is None else run.trace.attend(name, scores, across="encoder")
+        )
+        return self.out(mixed.flatten(1))
+
+
+def score_scale(settings: spec.Attention, layer: int) -> float:
+    """What multiplies the scores q.k of a layer, counted from 0."""
+    scale = settings.head_dim**-0.5 if settings.scale is None else settings.scale
+    return scale / (layer + 1) if settings.scale_by_depth else scale

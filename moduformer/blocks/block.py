@@ -1,0 +1,78 @@
+"""One Transformer layer: attention, perhaps cross-attention, and feed-forward, with their norms and residuals."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from moduformer import spec
+from moduformer.blocks.attention import Attention, CrossAttention, Pass
+from moduformer.blocks.feed_forward import FeedForward
+from moduformer.blocks.norm import Norm
+
+
+class Block(nn.Module):
+    """The layer a `spec.Block` describes. Norms are children named `{sub-layer}_norm_{slot}`."""
+
+    def __init__(self, settings: spec.Block, dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.attention = Attention(settings.attention, dim)
+        self.cross_attention = (
+            CrossAttention(settings.cross_attention, dim) if settings.cross_attention else None
+        )
+        self.feed_forward = FeedForward(settings.feed_forward, dim)
+        parts = ["attention", "feed_forward"]
+        if settings.cross_attention:
+            parts.insert(1, "cross_attention")
+        if settings.flow == "parallel-shared":
+            parts.remove("feed_forward")
+        for part in parts:
+            for slot in settings.norm_at:
+                self.add_module(f"{part}_norm_{slot}", Norm(settings.norm, dim))
+
+    def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
+        """`[tokens, dim]` to the same shape."""
+        if self.settings.flow == "sequential":
+            hidden = self._residual(
+                "attention", hidden, self._attend(self._norm("attention", "in", hidden), run, layer, name)
+            )
+            if self.cross_attention is not None:
+                asked = self._norm("cross_attention", "in", hidden)
+                answer = self.cross_attention(asked, run, layer, f"{name}.cross_attention")
+                hidden = self._residual(
+                    "cross_attention", hidden, _see(run, f"{name}.cross_attention.output", answer)
+                )
+            inner = self._feed(self._norm("feed_forward", "in", hidden), run, name)
+            hidden = self._residual("feed_forward", hidden, inner)
+        else:
+            normed = self._norm("attention", "in", hidden)
+            fed = (
+                normed
+                if self.settings.flow == "parallel-shared"
+                else self._norm("feed_forward", "in", hidden)
+            )
+            attended = self._dropout(self._norm("attention", "out", self._attend(normed, run, layer, name)))
+            inner = self._dropout(self._norm("feed_forward", "out", self._feed(fed, run, name)))
+            hidden = hidden + attended + inner
+        return _see(run, f"{name}.hidden", hidden)
+
+    def _attend(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
+        name = f"{name}.attention"
+        return _see(run, f"{name}.output", self.attention(hidden, run, layer, name))
+
+    def _feed(self, hidden: Tensor, run: Pass, name: str) -> Tensor:
+        return _see(run, f"{name}.feed_forward.output", self.feed_forward(hidden))
+
+    def _residual(self, part: str, hidden: Tensor, change: Tensor) -> Tensor:
+        return self._norm(part, "res", hidden + self._dropout(self._norm(part, "out", change)))
+
+    def _norm(self, part: str, slot: str, hidden: Tensor) -> Tensor:
+        return getattr(self, f"{part}_norm_{slot}")(hidden) if slot in self.settings.norm_at else hidden
+
+    def _dropout(self, hidden: Tensor) -> Tensor:
+        return F.dropout(hidden, self.settings.dropout, self.training)
+
+
+def _see(run: Pass, name: str, value: Tensor) -> Tensor:
+    return value if run.trace is None else run.trace.see(name, value)

@@ -1,0 +1,87 @@
+"""Token vectors and everything that is added to them before the first layer."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from moduformer import spec
+from moduformer.batch import Batch
+from moduformer.blocks.norm import Norm
+from moduformer.blocks.position import sinusoids
+from moduformer.errors import TextError
+from moduformer.spec import LearnedPositions, Sinusoids
+
+
+class Embedding(nn.Module):
+    """Flat tokens `[tokens]` to vectors `[tokens, dim]`."""
+
+    def __init__(self, settings: spec.Embedding, vocab: int, dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.tokens = nn.Embedding(vocab, settings.width)
+        positions = settings.positions
+        if isinstance(positions, LearnedPositions):
+            self.positions = nn.Embedding(positions.max + positions.offset, settings.width)
+        if settings.segments:
+            self.segments = nn.Embedding(settings.segments, settings.width)
+        if settings.task_types:
+            self.task_types = nn.Embedding(settings.task_types, settings.width)
+        self.norm = Norm(settings.norm, settings.width) if settings.norm else None
+        self.projection = nn.Linear(settings.width, dim) if settings.width != dim else None
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The sum of a batch's token, position, segment and task vectors, normed and projected.
+
+        Raises `TextError` when a row is longer than the learned positions reach or an id is beyond the vocabulary.
+        """
+        settings = self.settings
+        hidden = _look_up(self.tokens, batch.tokens, "token id")
+        if settings.scale != 1.0:
+            hidden = hidden * settings.scale
+        if isinstance(settings.positions, LearnedPositions):
+            hidden = hidden + self.positions(self._position_rows(settings.positions, batch))
+        elif isinstance(settings.positions, Sinusoids):
+            hidden = hidden + sinusoids(
+                settings.positions, batch.rows.positions, settings.width, hidden.dtype
+            )
+        if settings.segments:
+            segments = torch.zeros_like(batch.tokens) if batch.segments is None else batch.segments
+            hidden = hidden + _look_up(self.segments, segments, "token type id")
+        if settings.task_types:
+            task_types = torch.zeros_like(batch.tokens) if batch.task_types is None else batch.task_types
+            hidden = hidden + _look_up(self.task_types, task_types, "task type id")
+        if self.norm is not None:
+            hidden = self.norm(hidden)
+        hidden = F.dropout(hidden, settings.dropout, self.training)
+        return hidden if self.projection is None else self.projection(hidden)
+
+    @staticmethod
+    def _position_rows(positions: LearnedPositions, batch: Batch) -> Tensor:
+        places = batch.rows.positions
+        if positions.uncounted is not None:
+            counted = batch.tokens != positions.uncounted
+            if not bool(counted.all()):
+                running = counted.long().cumsum(0)
+                before = (running - counted.long())[batch.rows.starts]
+                places = running - 1 - before[batch.rows.row_of]
+                places = places.masked_fill(~counted, positions.uncounted - positions.offset)
+        longest = int(places.max()) + 1
+        if longest > positions.max:
+            raise TextError(
+                f"a text has {longest} tokens, but this model has {positions.max} positions; "
+                "split it into windows (the estimators and pipelines do) or shorten it"
+            )
+        return places + positions.offset
+
+
+def _look_up(table: nn.Embedding, ids: Tensor, what: str) -> Tensor:
+    if not ids.is_cuda and ids.device.type != "meta":
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= table.num_embeddings:
+            wrong = low if low < 0 else high
+            raise TextError(
+                f"{what} {wrong} is outside the table of {table.num_embeddings}; does this tokenizer belong to this model?"
+            )
+    return table(ids)

@@ -1,0 +1,32 @@
+"""The position-wise feed-forward layer."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from moduformer import spec
+from moduformer.blocks.activation import ACTIVATIONS
+from moduformer.blocks.linear import FusedLinear
+
+
+class FeedForward(nn.Module):
+    """act(x W1) W2 (Vaswani et al. 2017, eq. 2), or gated: (act(x Wg) * x W1) W2 (Shazeer 2020, eq. 5)."""
+
+    def __init__(self, settings: spec.FeedForward, dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.activation = ACTIVATIONS[settings.activation]
+        parts = {"gate": settings.width, "up": settings.width} if settings.gated else {"up": settings.width}
+        self.inner = FusedLinear(dim, parts, bias=settings.bias)
+        self.down = nn.Linear(settings.width, dim, bias=settings.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """`[tokens, dim]` to the same shape."""
+        inner = self.inner(hidden)
+        if self.settings.gated:
+            gate, up = inner.chunk(2, dim=-1)
+            inner = self.activation(gate) * up
+        else:
+            inner = self.activation(inner)
+        return self.down(F.dropout(inner, self.settings.dropout, self.training))

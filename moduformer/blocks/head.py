@@ -1,0 +1,113 @@
+"""What is computed from the last hidden states, and the loss that trains it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from moduformer import spec
+from moduformer.batch import Rows
+from moduformer.blocks.activation import ACTIVATIONS
+from moduformer.blocks.norm import Norm
+from moduformer.errors import TextError
+
+
+class Transform(nn.Module):
+    """A dense layer, an activation and perhaps a norm."""
+
+    def __init__(self, settings: spec.Transform, dim: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(dim, settings.width)
+        self.activation = ACTIVATIONS[settings.activation]
+        self.norm = Norm(settings.norm, settings.width) if settings.norm else None
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """`[..., dim]` to `[..., width]`."""
+        hidden = self.activation(self.dense(hidden))
+        return hidden if self.norm is None else self.norm(hidden)
+
+
+class Head(nn.Module):
+    """A `spec.Head`. A tied head has no projection of its own: the token embedding is passed to `forward`."""
+
+    def __init__(self, settings: spec.Head, vocab: int, dim: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.transform = Transform(settings.transform, dim) if settings.transform else None
+        width = settings.transform.width if settings.transform else dim
+        if settings.kind == "pool":
+            return
+        outputs = vocab if settings.outputs is None else settings.outputs
+        if settings.tied:
+            self.bias = nn.Parameter(torch.zeros(outputs)) if settings.bias else None
+        else:
+            self.projection = nn.Linear(width, outputs, bias=settings.bias)
+
+    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
+        """The states this head reads (see `read`) `[..., dim]` to logits `[..., outputs]`; a pool head gives vectors."""
+        hidden = F.dropout(hidden, self.settings.dropout, self.training)
+        if self.transform is not None:
+            hidden = self.transform(hidden)
+            if self.settings.kind == "classify":
+                hidden = F.dropout(hidden, self.settings.dropout, self.training)
+        if self.settings.kind == "pool":
+            return hidden
+        if self.settings.scale != 1.0:
+            hidden = hidden * self.settings.scale
+        return F.linear(hidden, embedding, self.bias) if self.settings.tied else self.projection(hidden)
+
+
+def read(settings: spec.Head, hidden: Tensor, rows: Rows, tokens: Tensor, eos: tuple[int, ...]) -> Tensor:
+    """The states a head reads of `[tokens, dim]`: all of them, or one a row `[rows, dim]`."""
+    if settings.reads == "tokens":
+        return hidden
+    if settings.reads == "first":
+        return hidden[rows.starts]
+    if settings.reads == "last":
+        return hidden[rows.ends]
+    if settings.reads == "eos":
+        ends = torch.isin(tokens, torch.tensor(eos, device=tokens.device))
+        found = torch.full((len(rows.lengths),), -1, dtype=torch.long, device=tokens.device)
+        places = ends.nonzero().squeeze(1)
+        found = found.scatter_reduce(0, rows.row_of[places], places, "amax")
+        if bool((found < 0).any()):
+            raise TextError(
+                f"a row has no end-of-sequence token ({', '.join(map(str, eos))}), which this head reads"
+            )
+        return hidden[found]
+    raise AssertionError(f"a head that reads {settings.reads!r} gets its input from another head")
+
+
+IGNORED = -100
+"""The label of a token that takes no part in the loss."""
+
+
+def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of `[tokens, classes]` against `[tokens]`, without labels equal to `IGNORED`."""
+    return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED)
+
+
+def next_token_loss(logits: Tensor, labels: Tensor, rows: Rows) -> Tensor:
+    """Mean cross-entropy of each token's logits against the next label of its row."""
+    return token_loss(logits, shift_left(labels, rows))
+
+
+def shift_left(labels: Tensor, rows: Rows) -> Tensor:
+    """For every token the label of the next one in its row; `IGNORED` at a row's end."""
+    following = torch.cat((labels[1:], labels.new_full((1,), IGNORED)))
+    return following.index_fill(0, rows.ends, IGNORED)
+
+
+def classify_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Squared error for one output, binary cross-entropy for float labels of several, else cross-entropy."""
+    if logits.shape[-1] == 1:
+        return F.mse_loss(logits.squeeze(-1).float(), labels.float().view(-1))
+    if labels.is_floating_point():
+        return F.binary_cross_entropy_with_logits(logits.float(), labels.float())
+    return F.cross_entropy(logits.float(), labels)
+
+
+def replaced_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean binary cross-entropy over tokens (Clark et al. 2020, eq. 3)."""
+    return F.binary_cross_entropy_with_logits(logits.float(), labels.float())

@@ -1,0 +1,102 @@
+"""Where a token stands: rotary turns, bucketed distances, sines."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from moduformer import spec
+from moduformer.spec import LinearScaling, Llama3Scaling, YarnScaling
+
+Turns = tuple[Tensor, Tensor]
+"""Cosines and sines of every token's angles, `[tokens, 1, dim / 2]` each."""
+
+
+def rotary_turns(settings: spec.Rotary, positions: Tensor, dtype: torch.dtype) -> Turns:
+    """The angles of RoFormer (Su et al. 2021, eq. 14-15) for integer positions `[tokens]`, made in float32."""
+    frequencies, temperature = _frequencies(settings, positions.device)
+    angles = positions.float().unsqueeze(-1) * frequencies
+    cos, sin = angles.cos() * temperature, angles.sin() * temperature
+    return cos.to(dtype).unsqueeze(1), sin.to(dtype).unsqueeze(1)
+
+
+def rotate(heads: Tensor, turns: Turns, settings: spec.Rotary) -> Tensor:
+    """Turns the first `dim` dimensions of `[tokens, heads, head_dim]`."""
+    cos, sin = turns
+    turned, rest = heads[..., : settings.dim], heads[..., settings.dim :]
+    if settings.pairing == "halves":
+        a, b = turned.chunk(2, dim=-1)
+        out = torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+    else:
+        a, b = turned.unflatten(-1, (-1, 2)).unbind(-1)
+        out = torch.stack((a * cos - b * sin, b * cos + a * sin), dim=-1).flatten(-2)
+    return out if rest.shape[-1] == 0 else torch.cat((out, rest), dim=-1)
+
+
+def _frequencies(settings: spec.Rotary, device: torch.device) -> tuple[Tensor, float]:
+    exponents = torch.arange(0, settings.dim, 2, device=device).float() / settings.dim
+    frequencies = 1.0 / settings.base**exponents
+    scaling = settings.scaling
+    if isinstance(scaling, LinearScaling):
+        return frequencies / scaling.factor, 1.0
+    if isinstance(scaling, Llama3Scaling):
+        wavelength = 2 * math.pi / frequencies
+        low, high = scaling.low_freq_factor, scaling.high_freq_factor
+        smooth = ((scaling.original_context / wavelength - low) / (high - low)).clamp(0, 1)
+        return frequencies * (smooth + (1 - smooth) / scaling.factor), 1.0
+    if isinstance(scaling, YarnScaling):
+        # Peng et al. 2023, section 3.2: the dimension at which a wave turns `beta` times within the context.
+        def dimension(beta: float) -> float:
+            turns = scaling.original_context / (beta * 2 * math.pi)
+            return settings.dim * math.log(turns) / (2 * math.log(settings.base))
+
+        low = max(math.floor(dimension(scaling.beta_fast)), 0)
+        high = min(math.ceil(dimension(scaling.beta_slow)), settings.dim - 1)
+        ramp = (torch.arange(settings.dim // 2, device=device).float() - low) / max(high - low, 0.001)
+        interpolated = ramp.clamp(0, 1)
+        mixed = frequencies / scaling.factor * interpolated + frequencies * (1 - interpolated)
+        return mixed, 1.0 if scaling.factor <= 1 else 0.1 * math.log(scaling.factor) + 1.0
+    return frequencies, 1.0
+
+
+class RelativeBias(nn.Module):
+    """A learned bias for every head and bucket of distance (Raffel et al. 2020, section 2.1); weight `[buckets, heads]`."""
+
+    def __init__(self, settings: spec.RelativeBuckets, heads: int, causal: bool) -> None:
+        super().__init__()
+        self.settings, self.causal = settings, causal
+        self.weight = nn.Parameter(torch.empty(settings.buckets, heads).normal_(std=heads**-0.5))
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Positions broadcast to `[rows, T, S]` in, additive score biases `[rows, heads, T, S]` out."""
+        return self.weight[self._bucket(keys - queries)].permute(0, 3, 1, 2)
+
+    def _bucket(self, distance: Tensor) -> Tensor:
+        # Half of the buckets are exact distances, the others grow logarithmically up to max_distance.
+        buckets = self.settings.buckets
+        first = torch.zeros_like(distance)
+        if self.causal:
+            distance = (-distance).clamp(min=0)
+        else:
+            buckets //= 2
+            first = (distance > 0).long() * buckets
+            distance = distance.abs()
+        exact = buckets // 2
+        far = torch.log(distance.clamp(min=1).float() / exact) / math.log(self.settings.max_distance / exact)
+        large = (exact + (far * (buckets - exact)).long()).clamp(max=buckets - 1)
+        return first + torch.where(distance < exact, distance, large)
+
+
+def sinusoids(settings: spec.Sinusoids, positions: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+    """Vaswani et al. 2017, section 3.5: PE(pos, 2i) = sin(pos / base^(2i/dim)), PE(pos, 2i+1) = cos of the same."""
+    rates = settings.base ** (-torch.arange(0, dim, 2, device=positions.device, dtype=torch.float64) / dim)
+    angles = positions.double().unsqueeze(-1) * rates
+    parts = (angles.sin(), angles.cos()[..., : dim // 2])
+    if settings.layout == "halves":
+        table = torch.cat(parts, dim=-1)
+    else:
+        table = torch.empty(*positions.shape, dim, dtype=torch.float64, device=positions.device)
+        table[..., 0::2], table[..., 1::2] = parts
+    return table.to(dtype)

@@ -1,0 +1,67 @@
+"""A stack of layers: an encoder or a decoder."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from moduformer import spec
+from moduformer.batch import Rows
+from moduformer.blocks.attention import Memory, Pass
+from moduformer.blocks.block import Block
+from moduformer.blocks.norm import Norm
+from moduformer.blocks.position import RelativeBias
+from moduformer.cache import Cache
+from moduformer.kernels import Layout
+from moduformer.trace import Trace
+
+
+class Stack(nn.Module):
+    """Layers in order; layers that share weights are one module. Children are named by the number of their weights."""
+
+    def __init__(self, settings: spec.Stack, dim: int, name: str) -> None:
+        super().__init__()
+        self.settings, self.name = settings, name
+        for number in range(settings.weight_sets):
+            self.add_module(str(number), Block(settings.block(number), dim))
+        self.position_bias = (
+            RelativeBias(settings.position_bias, settings.pattern[0].attention.heads, settings.causal)
+            if settings.position_bias
+            else None
+        )
+        self.norm = Norm(settings.final_norm, dim) if settings.final_norm else None
+
+    def layer(self, number: int) -> Block:
+        """The block that computes layer `number`, counted from 0."""
+        block = getattr(self, str(self.settings.weights_of(number)))
+        assert isinstance(block, Block)
+        return block
+
+    def forward(
+        self,
+        hidden: Tensor,
+        rows: Rows,
+        memory: Memory | None = None,
+        cache: Cache | None = None,
+        trace: Trace | None = None,
+    ) -> Tensor:
+        """`[tokens, dim]` to the same shape, through all layers and the final norm."""
+        placements = None if cache is None else cache.place(rows)
+        layout = Layout(rows, rows) if placements is None else next(iter(placements.values())).layout
+        run = Pass(
+            rows=rows,
+            causal=self.settings.causal,
+            layout=layout,
+            memory=memory,
+            trace=trace,
+            bias=None
+            if self.position_bias is None
+            else [self.position_bias(q, k) for q, k in layout.positions()],
+            placements=placements,
+            caches=None if cache is None else cache.layers,
+        )
+        for number in range(self.settings.layers):
+            hidden = self.layer(number)(hidden, run, number, f"{self.name}.{number}")
+        if self.norm is not None:
+            hidden = self.norm(hidden)
+        return F.dropout(hidden, self.settings.final_dropout, self.training)

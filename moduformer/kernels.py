@@ -1,0 +1,249 @@
+"""The attention kernels: exact attention over ragged rows, without padding where rows have equal lengths.
+
+Rows of equal length lie next to each other (see `batch`), so each such run is a dense view that PyTorch's fused
+kernel takes as it is. Rows of many different lengths are grouped into padded views only inside this file, when the
+padding costs less than one kernel call a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from moduformer.batch import Rows
+from moduformer.mask import Causal, Rule
+
+MAX_PADDING = 0.2
+"""A padded group may hold this share of padding; beyond it, a kernel call of its own is cheaper."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that one kernel call serves: `count` rows of `queries` x `keys` tokens.
+
+    `queries_real` and `keys_real` are None when every cell is a real token, else boolean `[count, tokens]`. Keys that
+    lie in a cache come padded already: `slots` are their positions `[count, keys]`, -1 where a slot is empty.
+    """
+
+    count: int
+    queries: int
+    keys: int
+    query_tokens: int
+    key_tokens: int
+    queries_real: Tensor | None = None
+    keys_real: Tensor | None = None
+    slots: Tensor | None = None
+
+
+@dataclass(eq=False)
+class Layout:
+    """Which query rows meet which key rows; masks and biases are made once for a rule and shared by all layers."""
+
+    queries: Rows
+    keys: Rows
+    groups: tuple[Group, ...] = ()
+    _masks: dict[Rule, list[Tensor | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.groups:
+            self.groups = tuple(_group(self.queries, self.keys))
+
+    @property
+    def query_splits(self) -> list[int]:
+        """Query tokens of each group."""
+        return [group.query_tokens for group in self.groups]
+
+    @property
+    def key_splits(self) -> list[int]:
+        """Key tokens of each group."""
+        return [group.key_tokens for group in self.groups]
+
+    def positions(self) -> list[tuple[Tensor, Tensor]]:
+        """For each group the positions of queries `[rows or 1, T, 1]` and keys `[rows or 1, 1, S]`."""
+        found = []
+        q_parts = self.queries.positions.split(self.query_splits)
+        k_parts = self.keys.positions.split(self.key_splits) if self.groups[0].slots is None else self.groups
+        alike = self.queries.regular and self.keys.regular
+        for group, q, k in zip(self.groups, q_parts, k_parts):
+            if group.slots is not None:
+                q = spread(q, group.queries_real, group.count)
+                found.append((q.unsqueeze(-1), group.slots.unsqueeze(-2)))
+            elif alike and group.count > 1 and group.queries_real is None and group.keys_real is None:
+                q, k = q[: group.queries], k[: group.keys]
+                found.append((q.view(1, -1, 1), k.view(1, 1, -1)))
+            else:
+                q, k = spread(q, group.queries_real, group.count), spread(k, group.keys_real, group.count)
+                found.append((q.unsqueeze(-1), k.unsqueeze(-2)))
+        return found
+
+    def masks(self, rule: Rule) -> list[Tensor | None]:
+        """For each group the visible cells `[rows or 1, 1, T, S]`, or None where everything is visible."""
+        if rule not in self._masks:
+            masks: list[Tensor | None] = []
+            for group, (q, k) in zip(self.groups, self.positions()):
+                seen = rule.allows(q, k)
+                filled = group.keys_real if group.slots is None else group.slots >= 0
+                if filled is not None:
+                    real = filled.unsqueeze(1)
+                    seen = real if seen is None else seen & real
+                masks.append(None if seen is None else seen.unsqueeze(1))
+            self._masks[rule] = masks
+        return self._masks[rule]
+
+
+def _group(queries: Rows, keys: Rows) -> list[Group]:
+    pairs = list(zip(queries.lengths, keys.lengths))
+    device = queries.positions.device
+    groups, start = [], 0
+    while start < len(pairs):
+        stop = start + 1
+        t, s = pairs[start]
+        real_q, real_k = t, s
+        while stop < len(pairs):
+            q, k = pairs[stop]
+            wide_t, wide_s, rows = max(t, q), max(s, k), stop + 1 - start
+            cells, real = rows * (wide_t + wide_s), real_q + real_k + q + k
+            same = (q, k) == pairs[stop - 1]
+            if not same and cells - real > MAX_PADDING * cells:
+                break
+            t, s, real_q, real_k, stop = wide_t, wide_s, real_q + q, real_k + k, stop + 1
+        served = pairs[start:stop]
+        groups.append(
+            Group(
+                count=len(served),
+                queries=t,
+                keys=s,
+                query_tokens=real_q,
+                key_tokens=real_k,
+                queries_real=_real([q for q, _ in served], t, device),
+                keys_real=_real([k for _, k in served], s, device),
+            )
+        )
+        start = stop
+    return groups
+
+
+def _real(lengths: Sequence[int], width: int, device: torch.device) -> Tensor | None:
+    if all(length == width for length in lengths):
+        return None
+    return torch.arange(width, device=device) < torch.tensor(lengths, device=device).unsqueeze(1)
+
+
+def spread(flat: Tensor, real: Tensor | None, count: int) -> Tensor:
+    """Flat tokens of a group as `[rows, T, ...]`: a view when there is no padding."""
+    if real is None:
+        return flat.unflatten(0, (count, -1))
+    index = (real.reshape(-1).cumsum(0) - 1).clamp_(min=0)
+    return flat.index_select(0, index).unflatten(0, (count, -1))
+
+
+def gather(grid: Tensor, real: Tensor | None) -> Tensor:
+    """`[rows, T, ...]` back to flat tokens."""
+    flat = grid.flatten(0, 1)
+    return flat if real is None else flat.index_select(0, real.reshape(-1).nonzero().squeeze(1))
+
+
+Bias = Sequence[Tensor]
+"""For each group an additive score bias `[rows or 1, heads, T, S]`."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One layer's attention before the softmax: everything that `attend` or `weights` need.
+
+    `q` is `[query tokens, heads, head_dim]`, `k` and `v` are `[key tokens, kv_heads, head_dim]`.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    layout: Layout
+    rule: Rule
+    scale: float
+    bias: Bias | None = None
+    dropout: float = 0.0
+
+
+def attend(scores: Scores) -> Tensor:
+    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) for every row; `[query tokens, heads, head_dim]`."""
+    out = []
+    for group, q, k, v, mask, bias in _parts(scores):
+        causal = (
+            type(scores.rule) is Causal
+            and bias is None
+            and group.queries == group.keys
+            and group.queries > 1
+            and group.slots is None
+            and scores.layout.queries is scores.layout.keys
+            and scores.layout.queries.regular
+        )
+        # Causal order hides the padding too: padded keys lie after every real query of their row.
+        mask = None if causal else _additive(mask, bias, q.dtype)
+        result = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            dropout_p=scores.dropout,
+            is_causal=causal,
+            scale=scores.scale,
+            enable_gqa=q.shape[1] != k.shape[1],
+        )
+        out.append(gather(result.transpose(1, 2), group.queries_real))
+    return out[0] if len(out) == 1 else torch.cat(out)
+
+
+def weights(scores: Scores) -> list[Tensor]:
+    """The softmax of every group's scores, `[rows, heads, T, S]` each, zero where a cell is padding."""
+    found = []
+    for group, q, k, _, mask, bias in _parts(scores):
+        k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+        logits = q @ k.transpose(-1, -2) * scores.scale
+        additive = _additive(mask, bias, q.dtype)
+        if additive is not None:
+            logits = (
+                logits.masked_fill(~additive, float("-inf"))
+                if additive.dtype == torch.bool
+                else logits + additive
+            )
+        soft = logits.softmax(-1)
+        if group.queries_real is not None:
+            soft = soft * group.queries_real[:, None, :, None]
+        found.append(soft)
+    return found
+
+
+def attend_explicitly(scores: Scores, edit: Callable[[list[Tensor]], list[Tensor]]) -> Tensor:
+    """Attention through its weights, changed by `edit` on the way; for layers that are edited, see `trace`."""
+    out = []
+    for soft, (group, q, _, v, _, _) in zip(edit(weights(scores)), _parts(scores)):
+        v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
+        out.append(gather((soft @ v).transpose(1, 2), group.queries_real))
+    return torch.cat(out)
+
+
+def _additive(mask: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    if bias is None or mask is None:
+        return mask if bias is None else bias.to(dtype)
+    return bias.to(dtype).masked_fill(~mask, float("-inf"))
+
+
+def _parts(scores: Scores):  # type: ignore[no-untyped-def]
+    layout = scores.layout
+    parts = zip(
+        layout.groups,
+        scores.q.split(layout.query_splits),
+        scores.k.split(layout.key_splits),
+        scores.v.split(layout.key_splits),
+        layout.masks(scores.rule),
+        scores.bias or [None] * len(layout.groups),
+    )
+    for group, q, k, v, mask, bias in parts:
+        q = spread(q, group.queries_real, group.count).transpose(1, 2)
+        k = spread(k, group.keys_real, group.count).transpose(1, 2)
+        v = spread(v, group.keys_real, group.count).transpose(1, 2)
+        yield group, q, k, v, mask, bias

@@ -1,0 +1,60 @@
+"""Masks as rules over positions: who may look at whom. Rules are hashable values, so a kernel is chosen once each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Every key of the same row is visible; `&` narrows a rule by another."""
+
+    def allows(self, queries: Tensor, keys: Tensor) -> Tensor | None:
+        """Which keys each query sees, from integer positions broadcast against each other; None means all."""
+        return None
+
+    def __and__(self, other: Rule) -> Rule:
+        if type(self) is Rule:
+            return other
+        if type(other) is Rule:
+            return self
+        return Both(self, other)
+
+
+@dataclass(frozen=True)
+class Causal(Rule):
+    """A query sees its own position and earlier ones."""
+
+    def allows(self, queries: Tensor, keys: Tensor) -> Tensor | None:
+        return keys <= queries
+
+
+@dataclass(frozen=True)
+class Window(Rule):
+    """A query sees keys fewer than `size` positions away: with `Causal`, the last `size` including its own."""
+
+    size: int
+
+    def allows(self, queries: Tensor, keys: Tensor) -> Tensor | None:
+        return (queries - keys).abs() < self.size
+
+
+@dataclass(frozen=True)
+class Both(Rule):
+    """Visible under both rules."""
+
+    left: Rule
+    right: Rule
+
+    def allows(self, queries: Tensor, keys: Tensor) -> Tensor | None:
+        left, right = self.left.allows(queries, keys), self.right.allows(queries, keys)
+        if left is None or right is None:
+            return left if right is None else right
+        return left & right
+
+
+EVERYTHING = Rule()

@@ -1,0 +1,357 @@
+"""Spec to model: the only builder, and the front door where padded tensors come in and go out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from moduformer.batch import Batch, by_length
+from moduformer.blocks.attention import Memory
+from moduformer.blocks.embedding import Embedding
+from moduformer.blocks.head import (
+    Head,
+    classify_loss,
+    next_token_loss,
+    read,
+    replaced_token_loss,
+    shift_left,
+    token_loss,
+)
+from moduformer.blocks.linear import FusedLinear
+from moduformer.blocks.stack import Stack
+from moduformer.cache import Cache
+from moduformer.errors import TextError
+from moduformer.kernels import Layout
+from moduformer.spec import Spec
+from moduformer.trace import Trace
+
+if TYPE_CHECKING:
+    from moduformer.weights.checkpoint import Origin
+
+
+@dataclass
+class Output:
+    """What a forward pass returns, on the caller's padded grid; fields a model does not have are None."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    start_logits: Tensor | None = None
+    end_logits: Tensor | None = None
+    prediction_logits: Tensor | None = None
+    seq_relationship_logits: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+    pooler_output: Tensor | None = None
+    encoder_last_hidden_state: Tensor | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        value = getattr(self, name, None)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def keys(self) -> list[str]:
+        """The fields this model filled."""
+        return [f.name for f in fields(self) if getattr(self, f.name) is not None]
+
+
+@dataclass(eq=False)
+class States:
+    """What a forward pass over a ragged batch returns: flat hidden states `[tokens, dim]`, and each head's result.
+
+    `batch` is the one `hidden` belongs to: the decoder's where there is one. `heads` maps a head's kind to its logits,
+    flat `[tokens, outputs]` or one a row `[rows, outputs]`, rows in the batch's order.
+    """
+
+    hidden: Tensor
+    batch: Batch
+    heads: dict[str, Tensor] = field(default_factory=dict)
+    encoder_hidden: Tensor | None = None
+    source: Batch | None = None
+
+
+class Model(nn.Module):
+    """Any Transformer, built from its spec by `build`."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.tokenizer: Any = None
+        self.labels: tuple[str, ...] | None = None
+        self.origin: Origin | None = None
+        self.notes: list[str] = []
+        self.embedding = Embedding(spec.embedding, spec.vocab, spec.dim)
+        self.encoder = Stack(spec.encoder, spec.dim, "encoder") if spec.encoder else None
+        self.decoder = Stack(spec.decoder, spec.dim, "decoder") if spec.decoder else None
+        self.heads = nn.ModuleDict({head.kind: Head(head, spec.vocab, spec.dim) for head in spec.heads})
+
+    # Running -----------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        batch: Batch,
+        target: Batch | None = None,
+        cache: Cache | None = None,
+        trace: Trace | None = None,
+        memory: Memory | None = None,
+    ) -> States:
+        """A forward pass over a ragged batch; `target` is the decoder's batch of an encoder-decoder, in the same row order.
+
+        With a `cache`, positions of the decoder's batch must follow on from what it holds, and rows must be in the
+        caller's order. `memory` is an encoder result to use again.
+        """
+        if trace is not None:
+            stacks = {"encoder": batch, "decoder": target or batch, "embedding": batch}
+            trace.begin(**stacks)
+        if self.decoder is None or self.encoder is None:
+            stack = self.encoder or self.decoder
+            assert stack is not None
+            hidden = self._see(trace, self.embedding(batch))
+            hidden = stack(hidden, batch.rows, cache=cache, trace=trace)
+            states = States(hidden, batch)
+        else:
+            if target is None:
+                raise TextError("an encoder-decoder needs decoder_input_ids (or labels to make them from)")
+            if memory is None:
+                encoded = self.encoder(self._see(trace, self.embedding(batch)), batch.rows, trace=trace)
+                memory = Memory(encoded, Layout(target.rows, batch.rows))
+            hidden = self.decoder(
+                self.embedding(target), target.rows, memory=memory, cache=cache, trace=trace
+            )
+            states = States(hidden, target, encoder_hidden=memory.hidden, source=batch)
+        self._run_heads(states)
+        return states
+
+    def _run_heads(self, states: States) -> None:
+        eos = self.spec.eos_id
+        ends = eos if isinstance(eos, tuple) else () if eos is None else (eos,)
+        pooled = None
+        for head in self.spec.heads:
+            if head.reads == "pool":
+                assert pooled is not None
+                seen = pooled
+            else:
+                seen = read(head, states.hidden, states.batch.rows, states.batch.tokens, ends)
+            result = self.heads[head.kind](seen, self.embedding.tokens.weight)
+            if head.kind == "pool":
+                pooled = result
+            states.heads[head.kind] = result
+
+    @staticmethod
+    def _see(trace: Trace | None, hidden: Tensor) -> Tensor:
+        return hidden if trace is None else trace.see("embedding", hidden)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        task_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        next_sentence_label: Tensor | None = None,
+        trace: Trace | None = None,
+    ) -> Output:
+        """Padded tensors `[rows, tokens]` in, padded tensors out, with the field names of Hugging Face.
+
+        Padding may stand on either side; positions count from a row's first real token, and results at padding are
+        zero. `labels` (or `start_positions` and `end_positions`) add a loss.
+        """
+        target = None
+        if self.encoder is not None and self.decoder is not None:
+            decoder_input_ids = self._decoder_ids(input_ids, decoder_input_ids, labels)
+            source_lengths = _lengths(input_ids, attention_mask)
+            order = by_length(source_lengths, _lengths(decoder_input_ids, decoder_attention_mask))
+            if len(set(source_lengths)) == 1 and decoder_attention_mask is None:
+                order = tuple(range(len(source_lengths)))
+            batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, task_type_ids, order)
+            target = Batch.from_padded(decoder_input_ids, decoder_attention_mask, order=order)
+        else:
+            batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, task_type_ids)
+        states = self.run(batch, target, trace=trace)
+        return self._output(states, labels, start_positions, end_positions, next_sentence_label)
+
+    def _decoder_ids(
+        self, input_ids: Tensor, decoder_input_ids: Tensor | None, labels: Tensor | None
+    ) -> Tensor:
+        if decoder_input_ids is not None:
+            return decoder_input_ids
+        if self.spec.head("language-model") is not None:
+            if labels is None:
+                raise TextError("an encoder-decoder needs decoder_input_ids (or labels to make them from)")
+            return self.shift_right(labels)
+        if not self.spec.heads:
+            raise TextError("an encoder-decoder without a head needs decoder_input_ids")
+        return self.shift_right(input_ids)
+
+    def shift_right(self, ids: Tensor) -> Tensor:
+        """Decoder inputs for a target `[rows, tokens]`: the start token, then all but the last; -100 becomes padding."""
+        start = self.spec.decoder_start_id
+        if start is None:
+            raise TextError("this model's spec has no decoder_start_id to begin a target with")
+        shifted = torch.cat((ids.new_full((ids.shape[0], 1), start), ids[:, :-1]), dim=1)
+        return shifted.masked_fill(shifted == -100, self.spec.pad_id or 0)
+
+    def _output(
+        self,
+        states: States,
+        labels: Tensor | None,
+        starts: Tensor | None,
+        ends: Tensor | None,
+        next_sentence: Tensor | None,
+    ) -> Output:
+        batch, out = states.batch, Output(last_hidden_state=states.batch.pad(states.hidden))
+        if states.source is not None and states.encoder_hidden is not None:
+            out.encoder_last_hidden_state = states.source.pad(states.encoder_hidden)
+        losses = []
+        pretraining = {"masked-lm", "next-sentence"} <= set(states.heads)
+        for kind, logits in states.heads.items():
+            if kind == "pool":
+                out.pooler_output = batch.restore(logits)
+            elif kind == "span":
+                padded = batch.pad(logits)
+                out.start_logits, out.end_logits = padded[..., 0], padded[..., 1]
+                if starts is not None and ends is not None:
+                    losses.append(
+                        (_span_loss(batch, logits[:, 0], starts) + _span_loss(batch, logits[:, 1], ends)) / 2
+                    )
+            elif kind == "next-sentence":
+                out.seq_relationship_logits = batch.restore(logits)
+                if not pretraining:
+                    out.logits = out.seq_relationship_logits
+                wanted = next_sentence if pretraining else labels
+                if wanted is not None:
+                    losses.append(classify_loss(logits, batch.sort(wanted.view(-1))))
+            elif kind == "classify":
+                out.logits = batch.restore(logits)
+                if labels is not None:
+                    losses.append(classify_loss(logits, batch.sort(labels)))
+            else:
+                out.logits = batch.pad(logits)
+                if kind == "replaced-token":
+                    logits, out.logits = logits.squeeze(-1), out.logits.squeeze(-1)
+                if pretraining:
+                    out.prediction_logits, out.logits = out.logits, None
+                if labels is not None:
+                    losses.append(self._token_loss(kind, logits, batch.gather(labels), batch))
+        if losses:
+            out.loss = torch.stack(losses).sum()
+        return out
+
+    def _token_loss(self, kind: str, logits: Tensor, labels: Tensor, batch: Batch) -> Tensor:
+        if kind == "replaced-token":
+            return replaced_token_loss(logits, labels)
+        if kind == "language-model" and self.encoder is None:
+            return next_token_loss(logits, labels, batch.rows)
+        return token_loss(logits, labels)
+
+    # What it is --------------------------------------------------------------------------------------------------
+
+    def cache(self, rows: int) -> Cache:
+        """An empty cache for `rows` rows of the decoder (or of the only stack)."""
+        stack = self.decoder or self.encoder
+        assert stack is not None
+        return Cache.of(stack.settings, rows, self.device)
+
+    def num_parameters(self) -> int:
+        """How many numbers this model has, ties counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.embedding.tokens.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its weights."""
+        return self.embedding.tokens.weight.dtype
+
+    def views(self) -> dict[str, Tensor]:
+        """Every parameter by name, and every part of a fused one by the part's name, as views of the same memory.
+
+        `encoder.0.attention.qkv.weight` is there, and so is `encoder.0.attention.q.weight`.
+        """
+        found: dict[str, Tensor] = dict(self.named_parameters())
+        for path, module in self.named_modules():
+            if isinstance(module, FusedLinear):
+                parent = path.rpartition(".")[0]
+                for name, parameter in list(module.named_parameters()):
+                    for part in module.parts:
+                        found[f"{parent}.{part}.{name}"] = module.part(part, parameter.data)
+        return found
+
+    def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
+        """Parameters in groups from the input up: the embedding, each layer, the head; for discriminative rates and
+        gradual unfreezing (Howard & Ruder 2018, section 3.3). Every parameter is in exactly one group."""
+        return list(self._layer_groups())
+
+    def _layer_groups(self) -> Iterator[tuple[str, list[nn.Parameter]]]:
+        yield "embedding", list(self.embedding.parameters())
+        for stack in filter(None, (self.encoder, self.decoder)):
+            sets = stack.settings.weight_sets
+            for number in range(sets):
+                members = list(getattr(stack, str(number)).parameters())
+                if number == 0 and stack.position_bias is not None:
+                    members += stack.position_bias.parameters()
+                if number == sets - 1 and stack.norm is not None:
+                    members += stack.norm.parameters()
+                yield f"{stack.name}.{number}", members
+        if len(self.heads):
+            yield "head", list(self.heads.parameters())
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the model in Hugging Face layout: config, safetensors, tokenizer. Returns the folder."""
+        # The door down to the checkpoint code; imported when used, since `weights` stands on this module.
+        from moduformer.weights.checkpoint import save
+
+        return save(self, Path(folder))
+
+
+def build(spec: Spec, device: torch.device | str | None = None, seed: int | None = None) -> Model:
+    """A new model with random weights, in evaluation mode.
+
+    On device "meta" it takes no memory: sizes and names only. `seed` makes the weights reproducible. Weights are drawn
+    as in BERT and GPT-2 (Devlin et al. 2019, appendix A.2): normal with standard deviation 0.02, biases zero.
+    """
+    with torch.device("meta"):
+        model = Model(spec)
+    if str(device) != "meta":
+        model = model.to_empty(device=device or "cpu")
+        generator = None if seed is None else torch.Generator(device=device or "cpu").manual_seed(seed)
+        initialise(model, generator)
+    return model.eval()
+
+
+def initialise(module: nn.Module, generator: torch.Generator | None = None, std: float = 0.02) -> None:
+    """Draws new weights in place for a module and all in it: normal, biases zero, norms one."""
+    for name, parameter in module.named_parameters():
+        with torch.no_grad():
+            if name.endswith("bias") and "position_bias" not in name:
+                parameter.zero_()
+            elif "norm" in name:
+                parameter.fill_(1.0)
+            else:
+                parameter.normal_(std=std, generator=generator)
+
+
+def _lengths(ids: Tensor, mask: Tensor | None) -> list[int]:
+    return [ids.shape[1]] * ids.shape[0] if mask is None else mask.bool().sum(1).tolist()
+
+
+def _span_loss(batch: Batch, logits: Tensor, positions: Tensor) -> Tensor:
+    # Positions beyond the text (a window without the answer) are left out, as Hugging Face does.
+    grid = batch.pad(logits).masked_fill(batch.pad(torch.ones_like(logits)) == 0, float("-inf"))
+    wanted = positions.view(-1).clone()
+    wanted[(wanted < 0) | (wanted >= grid.shape[1])] = -100
+    return token_loss(grid, wanted)
+
+
+__all__ = ["Model", "Output", "States", "build", "initialise", "shift_left"]
