@@ -1,0 +1,1 @@
+"""What a finished training run shows to a person: results as data, a page, a model card and pictures."""
