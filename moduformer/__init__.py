@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 _HOME = {
     "build": "moduformer.model",
     "Trace": "moduformer.trace",
+    "load": "moduformer.loading",
+    "spec": "moduformer.families",
 }
 
 __all__ = ["__version__", *_HOME]

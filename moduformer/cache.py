@@ -14,7 +14,7 @@ from torch import Tensor
 
 from moduformer.batch import Rows
 from moduformer.kernels import Group, Layout, _real
-from moduformer.spec import Stack
+from moduformer.architecture import Stack
 
 
 @dataclass(eq=False)

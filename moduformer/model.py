@@ -27,7 +27,7 @@ from moduformer.blocks.stack import Stack
 from moduformer.cache import Cache
 from moduformer.errors import TextError
 from moduformer.kernels import Layout
-from moduformer.spec import Spec
+from moduformer.architecture import Spec
 from moduformer.trace import Trace
 
 if TYPE_CHECKING:

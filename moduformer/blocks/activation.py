@@ -1,4 +1,4 @@
-"""The activation functions of the families, by their names in `spec.Activation`."""
+"""The activation functions of the families, by their names in `architecture.Activation`."""
 
 from __future__ import annotations
 

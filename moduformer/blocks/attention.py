@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from moduformer import kernels, spec
+from moduformer import architecture, kernels
 from moduformer.batch import Rows
 from moduformer.blocks.linear import FusedLinear
 from moduformer.blocks.position import Turns, rotary_turns, rotate
@@ -37,9 +37,9 @@ class Pass:
     bias: Bias | None = None
     placements: dict[int | None, Placement] | None = None
     caches: list[LayerCache] | None = None
-    _turns: dict[spec.Rotary, Turns] = field(default_factory=dict)
+    _turns: dict[architecture.Rotary, Turns] = field(default_factory=dict)
 
-    def turns(self, settings: spec.Rotary, dtype: torch.dtype) -> Turns:
+    def turns(self, settings: architecture.Rotary, dtype: torch.dtype) -> Turns:
         """Rotary angles of this pass, made once for all layers."""
         if settings not in self._turns:
             self._turns[settings] = rotary_turns(settings, self.rows.positions, dtype)
@@ -54,7 +54,7 @@ class Pass:
 class Attention(nn.Module):
     """Self-attention: q, k and v from the same hidden states, by one matrix product."""
 
-    def __init__(self, settings: spec.Attention, dim: int) -> None:
+    def __init__(self, settings: architecture.Attention, dim: int) -> None:
         super().__init__()
         self.settings = settings
         rows, shared = settings.heads * settings.head_dim, settings.kv_heads * settings.head_dim
@@ -91,7 +91,7 @@ class Attention(nn.Module):
 class CrossAttention(nn.Module):
     """Attention from a decoder to the encoder's hidden states (Vaswani et al. 2017, section 3.2.3)."""
 
-    def __init__(self, settings: spec.Attention, dim: int) -> None:
+    def __init__(self, settings: architecture.Attention, dim: int) -> None:
         super().__init__()
         self.settings = settings
         rows, shared = settings.heads * settings.head_dim, settings.kv_heads * settings.head_dim
@@ -126,7 +126,7 @@ class CrossAttention(nn.Module):
         return self.out(mixed.flatten(1))
 
 
-def score_scale(settings: spec.Attention, layer: int) -> float:
+def score_scale(settings: architecture.Attention, layer: int) -> float:
     """What multiplies the scores q.k of a layer, counted from 0."""
     scale = settings.head_dim**-0.5 if settings.scale is None else settings.scale
     return scale / (layer + 1) if settings.scale_by_depth else scale

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moduformer import spec
+from moduformer import architecture
 from moduformer.blocks.attention import Attention, CrossAttention, Pass
 from moduformer.blocks.feed_forward import FeedForward
 from moduformer.blocks.norm import Norm
 
 
 class Block(nn.Module):
-    """The layer a `spec.Block` describes. Norms are children named `{sub-layer}_norm_{slot}`."""
+    """The layer a `architecture.Block` describes. Norms are children named `{sub-layer}_norm_{slot}`."""
 
-    def __init__(self, settings: spec.Block, dim: int) -> None:
+    def __init__(self, settings: architecture.Block, dim: int) -> None:
         super().__init__()
         self.settings = settings
         self.attention = Attention(settings.attention, dim)

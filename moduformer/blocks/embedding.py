@@ -6,18 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moduformer import spec
+from moduformer import architecture
 from moduformer.batch import Batch
 from moduformer.blocks.norm import Norm
 from moduformer.blocks.position import sinusoids
 from moduformer.errors import TextError
-from moduformer.spec import LearnedPositions, Sinusoids
+from moduformer.architecture import LearnedPositions, Sinusoids
 
 
 class Embedding(nn.Module):
     """Flat tokens `[tokens]` to vectors `[tokens, dim]`."""
 
-    def __init__(self, settings: spec.Embedding, vocab: int, dim: int) -> None:
+    def __init__(self, settings: architecture.Embedding, vocab: int, dim: int) -> None:
         super().__init__()
         self.settings = settings
         self.tokens = nn.Embedding(vocab, settings.width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moduformer import spec
+from moduformer import architecture
 from moduformer.blocks.activation import ACTIVATIONS
 from moduformer.blocks.linear import FusedLinear
 
@@ -13,7 +13,7 @@ from moduformer.blocks.linear import FusedLinear
 class FeedForward(nn.Module):
     """act(x W1) W2 (Vaswani et al. 2017, eq. 2), or gated: (act(x Wg) * x W1) W2 (Shazeer 2020, eq. 5)."""
 
-    def __init__(self, settings: spec.FeedForward, dim: int) -> None:
+    def __init__(self, settings: architecture.FeedForward, dim: int) -> None:
         super().__init__()
         self.settings = settings
         self.activation = ACTIVATIONS[settings.activation]

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moduformer import spec
+from moduformer import architecture
 from moduformer.batch import Rows
 from moduformer.blocks.activation import ACTIVATIONS
 from moduformer.blocks.norm import Norm
@@ -16,7 +16,7 @@ from moduformer.errors import TextError
 class Transform(nn.Module):
     """A dense layer, an activation and perhaps a norm."""
 
-    def __init__(self, settings: spec.Transform, dim: int) -> None:
+    def __init__(self, settings: architecture.Transform, dim: int) -> None:
         super().__init__()
         self.dense = nn.Linear(dim, settings.width)
         self.activation = ACTIVATIONS[settings.activation]
@@ -29,9 +29,9 @@ class Transform(nn.Module):
 
 
 class Head(nn.Module):
-    """A `spec.Head`. A tied head has no projection of its own: the token embedding is passed to `forward`."""
+    """A `architecture.Head`. A tied head has no projection of its own: the token embedding is passed to `forward`."""
 
-    def __init__(self, settings: spec.Head, vocab: int, dim: int) -> None:
+    def __init__(self, settings: architecture.Head, vocab: int, dim: int) -> None:
         super().__init__()
         self.settings = settings
         self.transform = Transform(settings.transform, dim) if settings.transform else None
@@ -39,10 +39,9 @@ class Head(nn.Module):
         if settings.kind == "pool":
             return
         outputs = vocab if settings.outputs is None else settings.outputs
-        if settings.tied:
-            self.bias = nn.Parameter(torch.zeros(outputs)) if settings.bias else None
-        else:
-            self.projection = nn.Linear(width, outputs, bias=settings.bias)
+        if not settings.tied:
+            self.weight = nn.Parameter(torch.empty(outputs, width))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if settings.bias else None
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         """The states this head reads (see `read`) `[..., dim]` to logits `[..., outputs]`; a pool head gives vectors."""
@@ -55,10 +54,10 @@ class Head(nn.Module):
             return hidden
         if self.settings.scale != 1.0:
             hidden = hidden * self.settings.scale
-        return F.linear(hidden, embedding, self.bias) if self.settings.tied else self.projection(hidden)
+        return F.linear(hidden, embedding if self.settings.tied else self.weight, self.bias)
 
 
-def read(settings: spec.Head, hidden: Tensor, rows: Rows, tokens: Tensor, eos: tuple[int, ...]) -> Tensor:
+def read(settings: architecture.Head, hidden: Tensor, rows: Rows, tokens: Tensor, eos: tuple[int, ...]) -> Tensor:
     """The states a head reads of `[tokens, dim]`: all of them, or one a row `[rows, dim]`."""
     if settings.reads == "tokens":
         return hidden

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moduformer import spec
+from moduformer import architecture
 
 
 class Norm(nn.Module):
     """Layer norm (Ba et al. 2016, eq. 3) or root-mean-square norm (Zhang & Sennrich 2019, eq. 4)."""
 
-    def __init__(self, settings: spec.Norm, dim: int) -> None:
+    def __init__(self, settings: architecture.Norm, dim: int) -> None:
         super().__init__()
         self.kind, self.eps = settings.kind, settings.eps
         self.weight = nn.Parameter(torch.ones(dim))

@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-from moduformer import spec
-from moduformer.spec import LinearScaling, Llama3Scaling, YarnScaling
+from moduformer import architecture
+from moduformer.architecture import LinearScaling, Llama3Scaling, YarnScaling
 
 Turns = tuple[Tensor, Tensor]
 """Cosines and sines of every token's angles, `[tokens, 1, dim / 2]` each."""
 
 
-def rotary_turns(settings: spec.Rotary, positions: Tensor, dtype: torch.dtype) -> Turns:
+def rotary_turns(settings: architecture.Rotary, positions: Tensor, dtype: torch.dtype) -> Turns:
     """The angles of RoFormer (Su et al. 2021, eq. 14-15) for integer positions `[tokens]`, made in float32."""
     frequencies, temperature = _frequencies(settings, positions.device)
     angles = positions.float().unsqueeze(-1) * frequencies
@@ -22,7 +22,7 @@ def rotary_turns(settings: spec.Rotary, positions: Tensor, dtype: torch.dtype) -
     return cos.to(dtype).unsqueeze(1), sin.to(dtype).unsqueeze(1)
 
 
-def rotate(heads: Tensor, turns: Turns, settings: spec.Rotary) -> Tensor:
+def rotate(heads: Tensor, turns: Turns, settings: architecture.Rotary) -> Tensor:
     """Turns the first `dim` dimensions of `[tokens, heads, head_dim]`."""
     cos, sin = turns
     turned, rest = heads[..., : settings.dim], heads[..., settings.dim :]
@@ -35,7 +35,7 @@ def rotate(heads: Tensor, turns: Turns, settings: spec.Rotary) -> Tensor:
     return out if rest.shape[-1] == 0 else torch.cat((out, rest), dim=-1)
 
 
-def _frequencies(settings: spec.Rotary, device: torch.device) -> tuple[Tensor, float]:
+def _frequencies(settings: architecture.Rotary, device: torch.device) -> tuple[Tensor, float]:
     exponents = torch.arange(0, settings.dim, 2, device=device).float() / settings.dim
     frequencies = 1.0 / settings.base**exponents
     scaling = settings.scaling
@@ -64,7 +64,7 @@ def _frequencies(settings: spec.Rotary, device: torch.device) -> tuple[Tensor, f
 class RelativeBias(nn.Module):
     """A learned bias for every head and bucket of distance (Raffel et al. 2020, section 2.1); weight `[buckets, heads]`."""
 
-    def __init__(self, settings: spec.RelativeBuckets, heads: int, causal: bool) -> None:
+    def __init__(self, settings: architecture.RelativeBuckets, heads: int, causal: bool) -> None:
         super().__init__()
         self.settings, self.causal = settings, causal
         self.weight = nn.Parameter(torch.empty(settings.buckets, heads).normal_(std=heads**-0.5))
@@ -89,7 +89,7 @@ class RelativeBias(nn.Module):
         return first + torch.where(distance < exact, distance, large)
 
 
-def sinusoids(settings: spec.Sinusoids, positions: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+def sinusoids(settings: architecture.Sinusoids, positions: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
     """Vaswani et al. 2017, section 3.5: PE(pos, 2i) = sin(pos / base^(2i/dim)), PE(pos, 2i+1) = cos of the same."""
     rates = settings.base ** (-torch.arange(0, dim, 2, device=positions.device, dtype=torch.float64) / dim)
     angles = positions.double().unsqueeze(-1) * rates

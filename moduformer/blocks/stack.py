@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moduformer import spec
+from moduformer import architecture
 from moduformer.batch import Rows
 from moduformer.blocks.attention import Memory, Pass
 from moduformer.blocks.block import Block
@@ -19,7 +19,7 @@ from moduformer.trace import Trace
 class Stack(nn.Module):
     """Layers in order; layers that share weights are one module. Children are named by the number of their weights."""
 
-    def __init__(self, settings: spec.Stack, dim: int, name: str) -> None:
+    def __init__(self, settings: architecture.Stack, dim: int, name: str) -> None:
         super().__init__()
         self.settings, self.name = settings, name
         for number in range(settings.weight_sets):

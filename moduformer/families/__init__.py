@@ -1,0 +1,79 @@
+"""One file a family: a template, its config rules, its tensor rows and its published sizes. Nothing else lives here."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+
+from moduformer.errors import CheckpointError, SpecError
+from moduformer.families.family import Family
+from moduformer.architecture import Spec
+
+MODEL_TYPES = {
+    "albert": "albert",
+    "bert": "bert",
+    "distilbert": "distilbert",
+    "electra": "electra",
+    "ernie": "ernie",
+    "gpt2": "gpt2",
+    "gpt_neox": "gpt_neox",
+    "llama": "llama",
+    "moduformer": "native",
+    "roberta": "roberta",
+    "xlm-roberta": "roberta",
+    "t5": "t5",
+    "transformer": "transformer",
+}
+"""The `model_type` of a config.json, and the module of this package that holds its family."""
+
+
+@cache
+def family(model_type: str) -> Family:
+    """The family of a model type. Raises `CheckpointError` naming the known ones."""
+    if model_type not in MODEL_TYPES:
+        raise CheckpointError(
+            f"model_type {model_type!r} is not one of the families here: {', '.join(sorted(MODEL_TYPES))}"
+        )
+    module = importlib.import_module(f"moduformer.families.{MODEL_TYPES[model_type]}")
+    return module.FAMILIES[model_type] if hasattr(module, "FAMILIES") else module.FAMILY
+
+
+def families() -> list[Family]:
+    """Every family that has files of its own."""
+    return [family(name) for name in MODEL_TYPES]
+
+
+def spec(name: str) -> Spec:
+    """The architecture of a published model, such as "bert-base-uncased", without its weights.
+
+    Raises `SpecError` with the nearest names if none is called so.
+    """
+    import difflib
+
+    presets = {preset: member for member in families() for preset in member.presets}
+    plain = name.rpartition("/")[2]
+    found = name if name in presets else plain
+    if found not in presets:
+        near = difflib.get_close_matches(plain, presets, n=5, cutoff=0.4)
+        raise SpecError(f"no published architecture is called {name!r}; " + f"near: {', '.join(near or sorted(presets))}")
+    member, config = presets[found], dict(presets[found].presets[found])
+    architecture = config.pop("architecture", None)
+    return member.read(config, architecture)
+
+
+def family_of(spec: Spec) -> tuple[Family, dict[str, object]]:
+    """A family whose files can hold this spec exactly, and the config that says so; the native one as a last resort."""
+    for member in families():
+        if member.model_type == "moduformer":
+            continue
+        try:
+            architecture = member.architecture_of(spec)
+            config = member.write(spec)
+            labelled = next((head.outputs for head in spec.heads if head.kind in ("classify", "tag")), None)
+            given = config if labelled is None else {**config, "num_labels": labelled}
+            if member.read(given, architecture) == spec:
+                return member, {**config, "architectures": [architecture]}
+        except (CheckpointError, SpecError):
+            continue
+    native = family("moduformer")
+    return native, {**native.write(spec), "architectures": ["Model"]}

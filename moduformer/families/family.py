@@ -1,0 +1,109 @@
+"""What a family is: presets, and two tables that relate its files to a spec and a model. Nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from moduformer.errors import CheckpointError
+from moduformer.architecture import Head, Spec
+from moduformer.weights import config as configs
+from moduformer.weights.config import Config, Rule
+from moduformer.weights.plan import Row
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One class name of `config.json`'s `architectures`: its heads, whether the body's tensors carry the family's
+    prefix, and which stacks it leaves out."""
+
+    heads: tuple[Head, ...] = ()
+    prefix: bool = True
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Another container of the same family, such as GGUF: its header as a config, and its tensors' names."""
+
+    config: Callable[[Mapping[str, Any]], dict[str, Any]]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model type: a template spec, the rules for its config, the rows of its tensors and its published sizes.
+
+    `unused` are patterns of tensors that files hold but that are not parameters. `presets` are configs by name.
+    """
+
+    model_type: str
+    template: Spec
+    rules: tuple[Rule, ...]
+    rows: tuple[Row, ...]
+    architectures: Mapping[str, Architecture]
+    prefix: str = ""
+    unused: tuple[str, ...] = ()
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    dialects: Mapping[str, Dialect] = field(default_factory=dict)
+    older_names: tuple[tuple[str, str], ...] = ()
+
+    def read(self, config: Config, architecture: str | None = None) -> Spec:
+        """The spec of a config, with the heads of one of the family's architectures (the body alone if None)."""
+        chosen = self.architecture(architecture)
+        body = replace(self.template, heads=chosen.heads, **{name: None for name in chosen.without})
+        spec = configs.read(body, self.rules, config)
+        outputs = num_labels(config)
+        heads = tuple(
+            replace(head, outputs=outputs) if head.kind in ("classify", "tag") else head for head in spec.heads
+        )
+        return replace(spec, heads=heads)
+
+    def write(self, spec: Spec) -> dict[str, Any]:
+        """The config of a spec, without labels."""
+        return {"model_type": self.model_type, **configs.write(spec, self.rules)}
+
+    def architecture(self, name: str | None) -> Architecture:
+        """An architecture by class name. Raises `CheckpointError` for one the family does not have."""
+        if name is None:
+            name = next(iter(self.architectures))
+        if name not in self.architectures:
+            raise CheckpointError(
+                f"config.json: architecture {name!r} is not known for {self.model_type}; "
+                f"known: {', '.join(self.architectures)}"
+            )
+        return self.architectures[name]
+
+    def architecture_with(self, kind: str) -> str:
+        """The first architecture whose last head is of this kind ("body" for none). Raises `CheckpointError`."""
+        for name, architecture in self.architectures.items():
+            kinds = [head.kind for head in architecture.heads] or ["body"]
+            if kinds[-1] == kind or (kind == "body" and kinds == ["pool"]):
+                return name
+        raise CheckpointError(f"{self.model_type} has no architecture with a {kind} head")
+
+    def architecture_of(self, spec: Spec) -> str:
+        """The architecture whose heads a spec has. Raises `CheckpointError`."""
+        kinds = [head.kind for head in spec.heads]
+        for name, architecture in self.architectures.items():
+            left_out = {part for part in ("encoder", "decoder") if getattr(spec, part) is None}
+            fits = set(architecture.without) <= left_out and left_out - set(architecture.without) <= {
+                part for part in ("encoder", "decoder") if getattr(self.template, part) is None
+            }
+            # A body may lack the pooler that its class has: see `weights.checkpoint`.
+            bodies = ([head.kind for head in architecture.heads], [])
+            if kinds in bodies[: 2 if bodies[0] == ["pool"] else 1] and fits:
+                return name
+        raise CheckpointError(f"{self.model_type} has no architecture with the heads {kinds}")
+
+
+def num_labels(config: Config) -> int:
+    """How many labels a config names; 2 when it names none, as Hugging Face assumes."""
+    labels = config.get("id2label")
+    if isinstance(labels, Mapping) and labels:
+        return len(labels)
+    number = config.get("num_labels", 2)
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= 1_000_000:
+        raise CheckpointError(f"config.json: num_labels must be a positive whole number, but is {number!r}")
+    return number

@@ -1,0 +1,51 @@
+"""`mf.load`: from a name to a model that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from moduformer.model import Model
+from moduformer.weights.checkpoint import load_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def load(
+    source: str | Path,
+    task: str | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    revision: str | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    new_head: bool = False,
+) -> Model:
+    """A pretrained model in evaluation mode, with its tokenizer where the source has one.
+
+    Arguments:
+        source: a folder in Hugging Face layout, a .gguf file, a hub id "org/name", or an alias ("minilm", "e5-small",
+            "smollm2").
+        task: which head to take, such as "text-classification"; None takes the one `config.json` names.
+        dtype: type of the weights in memory; float32 unless asked.
+        revision: a commit, tag or branch of a hub repository.
+        labels: names of the classes of a new classification head.
+        new_head: allow a head that the checkpoint does not hold; its weights are random until trained.
+
+    Raises `SourceError` when the source cannot be found or verified and `CheckpointError` when its files do not fit.
+    """
+    from moduformer.sources.resolve import resolve
+    from moduformer.text.loading import tokenizer_for
+    from moduformer.text.tokenizer import check_fits
+
+    located = resolve(source, revision)
+    model = load_checkpoint(located.path, task, None if labels is None else tuple(labels), new_head)
+    model.notes.insert(0, located.note)
+    model.tokenizer = tokenizer_for(located.path)
+    if model.tokenizer is not None:
+        check_fits(model.tokenizer, model.spec.vocab)
+    kind = getattr(torch, dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
+    return model.to(device=device, dtype=kind or torch.float32)

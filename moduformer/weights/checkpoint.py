@@ -1,0 +1,368 @@
+"""Checkpoint folder to model and back: config, plan, tensors, labels. Nothing is guessed and nothing is left random."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moduformer.atomic import write_text
+from moduformer.errors import CheckpointError, SpecError
+from moduformer.families import family, family_of
+from moduformer.families.family import Family
+from moduformer.model import Model, build, initialise
+from moduformer.architecture import Spec
+from moduformer.weights.files import open_tensors
+from moduformer.weights.plan import Entry, Row, expand
+from moduformer.weights.saving import save_tensors
+from moduformer.weights.strict_json import parse_object
+from moduformer.weights.tensor_file import TensorFile, check_finite, quoted
+
+TASKS = {
+    "feature-extraction": "body",
+    "fill-mask": "masked-lm",
+    "text-generation": "language-model",
+    "translation": "language-model",
+    "summarization": "language-model",
+    "text-classification": "classify",
+    "sentiment-analysis": "classify",
+    "token-classification": "tag",
+    "ner": "tag",
+    "question-answering": "span",
+    "replaced-token-detection": "replaced-token",
+}
+"""What `load(task=...)` takes, and the kind of head it asks for."""
+
+MAX_CONFIG_BYTES = 16 * 2**20
+
+RUNS_CODE = re.compile(r"auto_map|trust_remote_code|custom_pipelines|_attn_implementation.*|.*_implementation_internal")
+"""Keys of a config that name code elsewhere. They are never followed, and never written again."""
+
+
+@dataclass
+class Origin:
+    """What a model remembers of the files it came from, so that saving gives the same files back."""
+
+    family: Family
+    config: dict[str, Any]
+    prefix: str
+    dtypes: dict[str, torch.dtype] = field(default_factory=dict)
+    doubles: dict[str, str] = field(default_factory=dict)
+
+
+def load_checkpoint(
+    path: Path, task: str | None = None, labels: tuple[str, ...] | None = None, new_head: bool = False
+) -> Model:
+    """A model from a folder in Hugging Face layout, or from one GGUF or container file.
+
+    `task` chooses a head other than the config's; `new_head` permits one that the files do not hold, drawn anew, with
+    `labels` for classification. Raises `CheckpointError` naming the file, tensor or key that is missing, extra,
+    mis-shaped, not finite or not supported.
+    """
+    with open_tensors(path) as tensors:
+        dialect_name = str(tensors.metadata.get("format", "")) if path.is_file() else ""
+        if "general.architecture" in tensors.metadata:
+            dialect_name = "gguf"
+        config = _container_config(tensors, dialect_name) if dialect_name in ("gguf", "E5S1") else read_config(path)
+        member = _family(config, path)
+        dialect = member.dialects.get(dialect_name)
+        notes = [f"config key {name!r} names code and is ignored" for name in config if RUNS_CODE.fullmatch(name)]
+        if labels is not None:
+            config["id2label"] = {str(i): label for i, label in enumerate(labels)}
+            config["label2id"] = {label: i for i, label in enumerate(labels)}
+        architecture = _architecture(member, config, task)
+        spec = member.read(config, architecture)
+        _bound(spec, tensors)
+        rows = member.rows if dialect is None else dialect.rows + tuple(r for r in member.rows if r.name.startswith("heads."))
+        found = _names(tensors, member)
+        spec = _without_absent_pool(spec, rows, found)
+        model = build(spec, device="meta")
+        model.notes = notes
+        prefix = "" if dialect else _prefix(member, found, model)
+        entries = expand(rows, model, prefix)
+        origin = Origin(member, config, member.prefix if member.architecture(architecture).prefix else "")
+        missing = _match(entries, found, model, member, prefix, new_head)
+        _fill(model, entries, tensors, found, missing, origin)
+    _check_filled(model)
+    model.origin = origin
+    origin.config["architectures"] = [architecture]
+    model.labels = _labels(config)
+    return model.eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a folder. Raises `CheckpointError` if it is absent, too large or not one JSON object."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{folder} has no config.json; a checkpoint folder needs config.json and model.safetensors")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise CheckpointError(f"{path} has {path.stat().st_size:,} bytes, which no config has")
+    try:
+        return parse_object(path.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _container_config(tensors: TensorFile, name: str) -> dict[str, Any]:
+    model_type = {"E5S1": "bert"}.get(name) or str(tensors.metadata["general.architecture"])
+    member = family(model_type)
+    if name not in member.dialects:
+        raise CheckpointError(f"{tensors.path}: {name} files of architecture {model_type!r} are not supported")
+    try:
+        return member.dialects[name].config(tensors.metadata)
+    except KeyError as error:
+        raise CheckpointError(f"{tensors.path}: the header has no {error}") from None
+
+
+def _family(config: Mapping[str, Any], path: Path) -> Family:
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        raise CheckpointError(f"{path}: config.json has no model_type, so its family is unknown")
+    return family(model_type)
+
+
+def _architecture(member: Family, config: Mapping[str, Any], task: str | None) -> str:
+    if task is not None:
+        if task not in TASKS:
+            raise CheckpointError(f"task {task!r} is not known; tasks are {', '.join(TASKS)}")
+        return member.architecture_with(TASKS[task])
+    names = config.get("architectures")
+    if not names:
+        return next(iter(member.architectures))
+    if not isinstance(names, list) or not isinstance(names[0], str):
+        raise CheckpointError(f"config.json: architectures must be a list of names, but is {names!r}")
+    member.architecture(names[0])
+    return names[0]
+
+
+def _bound(spec: Spec, tensors: TensorFile) -> None:
+    """Refuses a config that describes far more than its files hold, before any module is made."""
+    sets = sum(stack.weight_sets for stack in (spec.encoder, spec.decoder) if stack is not None)
+    if sets > len(tensors.names()):
+        raise CheckpointError(
+            f"config.json describes {sets:,} layers, but {tensors.path} holds {len(tensors.names())} tensors"
+        )
+
+
+def _without_absent_pool(spec: Spec, rows: tuple[Row, ...], found: Mapping[str, str]) -> Spec:
+    """A body whose files hold no pooler is a body without one, not a body with a random one."""
+    if [head.kind for head in spec.heads] != ["pool"]:
+        return spec
+    poolers = {row.file for row in rows if row.name.startswith("heads.pool.")}
+    held = any(f".{name}".endswith(f".{file}{suffix}") for file in poolers for suffix in (".weight", ".bias") for name in found)
+    return spec if held else replace(spec, heads=())
+
+
+def _names(tensors: TensorFile, member: Family) -> dict[str, str]:
+    """Today's name of each tensor, and the name it has in the file. Tensors that are no parameters are left out."""
+    found = {}
+    for name in tensors.names():
+        if any(re.fullmatch(pattern, name) for pattern in member.unused):
+            continue
+        today = name
+        for old, new in member.older_names:
+            today = today.replace(old, new)
+        if today in found:
+            raise CheckpointError(f"{tensors.path}: {quoted(name)} and {quoted(found[today])} are the same tensor")
+        found[today] = name
+    return found
+
+
+def _prefix(member: Family, found: Mapping[str, str], model: Model) -> str:
+    """The prefix the body's tensors carry in this file: published files have it with and without."""
+    if not member.prefix:
+        return ""
+    plain = {entry.file for entry in expand(member.rows, model, "") if not entry.name.startswith("heads.")}
+    with_prefix = sum(name.startswith(member.prefix) for name in found)
+    return "" if sum(name in plain for name in found) > with_prefix else member.prefix
+
+
+def _match(
+    entries: list[Entry], found: Mapping[str, str], model: Model, member: Family, prefix: str, new_head: bool
+) -> set[str]:
+    """Names of entries the file lacks; raises unless they belong to a new head that was asked for."""
+    missing = {entry.file for entry in entries if entry.file not in found and not any(o in found for o in entry.also)}
+    new = {entry.file for entry in entries if entry.file in missing and entry.name.startswith("heads.")}
+    if missing - new or (new and not new_head):
+        names = sorted(missing - new) or sorted(new)
+        hint = (
+            "; a new head has random weights until it is trained: ask for it with new_head=True, or train one"
+            if not missing - new
+            else "; the download is incomplete or the config belongs to another model"
+        )
+        raise CheckpointError(f"missing {len(names)} tensors: {_listing(names)}{hint}")
+    expected = {entry.file for entry in entries} | {other for entry in entries for other in entry.also}
+    extra = [name for name in found if name not in expected]
+    others = {name for name in extra if _belongs_to_a_head(name, member, prefix)}
+    if others:
+        kinds = "its config's architecture does not use" if not new else "this task does not use"
+        model.notes.append(f"left out {len(others)} tensors of heads that {kinds}: {_listing(sorted(others))}")
+    unknown = sorted(set(extra) - others)
+    if unknown:
+        raise CheckpointError(
+            f"{len(unknown)} tensors have no place in this {member.model_type} model: {_listing(unknown)}; "
+            "the config belongs to another model, or the file holds more than one"
+        )
+    return new
+
+
+def _belongs_to_a_head(name: str, member: Family, prefix: str) -> bool:
+    for row in member.rows:
+        if row.name.startswith("heads."):
+            lead = "" if row.head else prefix
+            for template in (lead + row.file, *row.also):
+                if name in (template, f"{template}.weight", f"{template}.bias"):
+                    return True
+        elif any(name == f"{other}{suffix}" for other in row.also for suffix in ("", ".weight", ".bias")):
+            return True
+    return any(name.startswith(lead) for lead in FOREIGN_HEADS)
+
+
+FOREIGN_HEADS = ("cls.", "lm_head.", "classifier.", "qa_outputs.", "score.", "predictions.", "sop_classifier.", "multiple_choice_head.")
+"""Heads that published files carry beside their body, under names of their own."""
+
+
+def _fill(
+    model: Model,
+    entries: list[Entry],
+    tensors: TensorFile,
+    found: Mapping[str, str],
+    missing: set[str],
+    origin: Origin,
+) -> None:
+    for entry in entries:
+        names = [name for name in (entry.file, *entry.also) if name in found]
+        for name in names:
+            shape = tuple(tensors.info(found[name]).shape)
+            if shape != entry.shape:
+                raise CheckpointError(
+                    f"{tensors.path}: tensor {quoted(found[name])} has shape {list(shape)}, but the config asks for {list(entry.shape)}"
+                )
+    model.to_empty(device="cpu")
+    views = model.views()
+    for entry in entries:
+        if entry.file in missing:
+            continue
+        name = next(name for name in (entry.file, *entry.also) if name in found)
+        stored = tensors.read(found[name])
+        check_finite(stored, found[name])
+        origin.dtypes[entry.name] = stored.dtype
+        with torch.no_grad():
+            source, target = entry.pair(stored, views[entry.name])
+            target.copy_(source)
+        for other in entry.also:
+            if other in found and other != name:
+                _check_same(tensors, stored, found[name], found[other])
+                origin.doubles[other] = entry.name
+    if missing:
+        for head in model.heads.values():
+            initialise(head)
+        model.notes.append(f"a new head was drawn at random: {_listing(sorted(missing))}")
+
+
+def _check_same(tensors: TensorFile, stored: Tensor, name: str, other: str) -> None:
+    second = tensors.read(other)
+    if second.shape != stored.shape or not torch.equal(second, stored):
+        raise CheckpointError(
+            f"{tensors.path}: {quoted(other)} and {quoted(name)} must be equal, because the config ties them, but differ; "
+            'if the model was trained untied, set "tie_word_embeddings": false in config.json'
+        )
+
+
+def _check_filled(model: Model) -> None:
+    """Nothing may remain of the memory that was reserved but not written."""
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise CheckpointError(f"parameter {name!r} was not filled; please report this")
+
+
+def _labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    labels = config.get("id2label")
+    if not isinstance(labels, Mapping) or not labels:
+        return None
+    try:
+        numbers = {int(number): str(label) for number, label in labels.items()}
+    except ValueError:
+        raise CheckpointError(f"config.json: id2label must map numbers to names, but is {dict(labels)!r}") from None
+    if sorted(numbers) != list(range(len(numbers))):
+        raise CheckpointError(f"config.json: id2label must number its labels 0 to {len(numbers) - 1}, but has {sorted(numbers)}")
+    return tuple(numbers[i] for i in range(len(numbers)))
+
+
+def _listing(names: list[str], most: int = 8) -> str:
+    shown = ", ".join(quoted(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+# Saving ------------------------------------------------------------------------------------------------------------
+
+
+def save(model: Model, folder: Path) -> Path:
+    """Writes `model.safetensors`, `config.json`, tokenizer files; every file atomically. Returns the folder.
+
+    The format is the family the model came from, or one that can hold its spec, or this library's own. A tensor is
+    stored in the type it was loaded in if that loses nothing.
+    """
+    origin = model.origin
+    if origin is None or _rewritten(origin, model.spec) is None:
+        member, config = family_of(model.spec)
+        prefix = member.prefix if member.architecture(config["architectures"][0]).prefix else ""  # type: ignore[index]
+        origin = Origin(member, dict(config), prefix, *(() if origin is None else (origin.dtypes,)))
+    config = _rewritten(origin, model.spec) or dict(origin.config)
+    entries = expand(origin.family.rows, model, origin.prefix)
+    views = model.views()
+    tensors: dict[str, Tensor] = {}
+    for entry in entries:
+        stored = _to_file(entry, views[entry.name].detach(), origin.dtypes.get(entry.name))
+        tensors[entry.file] = stored
+        for other, name in origin.doubles.items():
+            if name == entry.name:
+                tensors[other] = stored
+    if model.labels is not None:
+        config["id2label"] = {str(i): label for i, label in enumerate(model.labels)}
+        config["label2id"] = {label: i for i, label in enumerate(model.labels)}
+    config.setdefault("dtype", str(model.dtype).removeprefix("torch."))
+    config = {name: value for name, value in config.items() if not RUNS_CODE.fullmatch(name)}
+    folder.mkdir(parents=True, exist_ok=True)
+    # The order in which the safetensors library writes: wide types first, then by name.
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    save_tensors(folder, dict(ordered))
+    text = json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n"
+    write_text(folder / "config.json", text)
+    if model.tokenizer is not None:
+        model.tokenizer.save(folder)
+    return folder
+
+
+def _rewritten(origin: Origin, spec: Spec) -> dict[str, Any] | None:
+    """The origin's config with the keys that the spec has changed, or None if it cannot say what the spec is."""
+    config, member = dict(origin.config), origin.family
+    try:
+        architecture = member.architecture_of(spec)
+        labelled = next((head.outputs for head in spec.heads if head.kind in ("classify", "tag")), None)
+        if labelled is not None and len(config.get("id2label") or ()) != labelled:
+            config["id2label"] = {str(i): f"LABEL_{i}" for i in range(labelled)}
+            config["label2id"] = {f"LABEL_{i}": i for i in range(labelled)}
+        config["architectures"] = [architecture]
+        if member.read(config, architecture) != spec:
+            config.update(member.write(spec))
+        return config if member.read(config, architecture) == spec else None
+    except (CheckpointError, SpecError):
+        return None
+
+
+def _to_file(entry: Entry, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    if dtype is not None and dtype != value.dtype and torch.equal(value.to(dtype).to(value.dtype), value):
+        value = value.to(dtype)
+    if entry.axes is None:
+        return value.contiguous()
+    stored = torch.empty(entry.shape, dtype=value.dtype)
+    target, source = entry.pair(stored, value)
+    target.copy_(source)
+    return stored

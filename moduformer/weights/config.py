@@ -1,0 +1,336 @@
+"""The two-way table between the keys of a config.json and the paths of a spec.
+
+A rule reads keys into spec paths and writes them back. Paths are field names joined by dots; `*` stands for every
+block of a pattern, and `heads.<kind>` for a head. A path into a part that a model does not have is skipped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from moduformer.errors import CheckpointError
+from moduformer.architecture import LinearScaling, Llama3Scaling, Spec, YarnScaling
+
+Config = Mapping[str, Any]
+Get = Callable[[str], Any]
+
+
+class Rule(Protocol):
+    """Relates some keys of a config to some paths of a spec."""
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """Spec paths and their values."""
+        ...
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """Config keys and their values; `get` looks a path up and raises `KeyError` where a model has no such part."""
+        ...
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key, one value, any number of paths that hold it. `default` is what the format assumes when it is absent."""
+
+    name: str
+    paths: tuple[str, ...]
+    default: Any = None
+    decode: Callable[[Any], Any] = lambda value: value
+    encode: Callable[[Any], Any] = lambda value: value
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """Spec paths and their values."""
+        value = self.decode(config.get(self.name, self.default))
+        return {path: value for path in self.paths}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The key's value, from the first path the model has."""
+        for path in self.paths:
+            try:
+                return {self.name: self.encode(get(path))}
+            except KeyError:
+                continue
+        return {}
+
+
+def key(name: str, *paths: str, default: Any = None, table: Mapping[Any, Any] | None = None) -> Key:
+    """A `Key`; `table` translates values of the config into values of the spec."""
+    if table is None:
+        return Key(name, paths, default)
+    back = {value: word for word, value in reversed(list(table.items()))}
+
+    def decode(value: Any) -> Any:
+        if not isinstance(value, str | int | bool | None) or value not in table:
+            raise CheckpointError(
+                f"config.json: {name} is {value!r}; supported: {', '.join(repr(word) for word in table)}"
+            )
+        return table[value]
+
+    return Key(name, paths, default, decode, lambda value: back[value])
+
+
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "quick_gelu": "gelu_sigmoid",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+"""Hugging Face's names of activation functions."""
+
+
+@dataclass(frozen=True)
+class Otherwise:
+    """A key that takes another key's value where it is null or absent."""
+
+    name: str
+    other: str
+    paths: tuple[str, ...]
+    default: Any = None
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """Spec paths and their values."""
+        value = config.get(self.name)
+        value = config.get(self.other, self.default) if value is None else value
+        return {path: value for path in self.paths}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The key's own value."""
+        return Key(self.name, self.paths).write(get)
+
+
+@dataclass(frozen=True)
+class Only:
+    """A key that changes what is computed in a way no spec has: only these values are read, others are refused."""
+
+    name: str
+    values: tuple[Any, ...]
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """Nothing, or a `CheckpointError`."""
+        value = config.get(self.name, self.values[0])
+        if value not in self.values:
+            raise CheckpointError(
+                f"config.json: {self.name} is {value!r}, which is not supported (supported: {self.values})"
+            )
+        return {}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """Nothing: the default says it."""
+        return {}
+
+
+@dataclass(frozen=True)
+class HeadSize:
+    """The width of one head: a key of its own where the format has one, else hidden size over heads."""
+
+    dim: str
+    heads: str
+    paths: tuple[str, ...]
+    name: str | None = None
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """The head dimension at its paths."""
+        size = config.get(self.name) if self.name else None
+        if size is None:
+            dim, heads = _whole(config, self.dim), _whole(config, self.heads)
+            if dim % heads:
+                raise CheckpointError(f"config.json: {self.dim} {dim} is not a multiple of {self.heads} {heads}")
+            size = dim // heads
+        return {path: size for path in self.paths}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The key, where the format has one."""
+        return {self.name: get(self.paths[0])} if self.name else {}
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Rotary positions: `rope_parameters` (transformers 5), or `rope_theta`, `rope_scaling` and a share of the head."""
+
+    path: str
+    share: str | None
+    share_default: float
+    base: str
+    head_size: Callable[[Config], int]
+    base_default: float = 10000.0
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """The fields of a `Rotary`."""
+        given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        if not isinstance(given, Mapping):
+            raise CheckpointError(f"config.json: rope_parameters must be an object, but is {given!r}")
+        base = given.get("rope_theta", config.get(self.base, self.base_default))
+        share = given.get("partial_rotary_factor", config.get(self.share, self.share_default) if self.share else 1.0)
+        if not isinstance(base, int | float) or not isinstance(share, int | float) or base <= 0 or not 0 < share <= 1:
+            raise CheckpointError(f"config.json: rotary base {base!r} or share {share!r} is not a number in range")
+        return {
+            f"{self.path}.dim": int(self.head_size(config) * share),
+            f"{self.path}.base": float(base),
+            f"{self.path}.scaling": _scaling(given),
+        }
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """`rope_parameters`, as transformers 5 writes them."""
+        rotary = get(self.path)
+        parameters: dict[str, Any] = {"rope_theta": rotary.base, "rope_type": "default"}
+        if self.share:
+            size = get(self.path.rpartition(".")[0]).head_dim
+            # The stored share must give the same whole number back after multiplication and rounding down.
+            share = next(s for s in (rotary.dim / size, (rotary.dim + 0.5) / size) if int(size * s) == rotary.dim)
+            parameters["partial_rotary_factor"] = share
+        scaling = rotary.scaling
+        if isinstance(scaling, LinearScaling):
+            parameters |= {"rope_type": "linear", "factor": scaling.factor}
+        elif isinstance(scaling, Llama3Scaling):
+            parameters |= {
+                "rope_type": "llama3",
+                "factor": scaling.factor,
+                "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+                "original_max_position_embeddings": scaling.original_context,
+            }
+        elif isinstance(scaling, YarnScaling):
+            parameters |= {
+                "rope_type": "yarn",
+                "factor": scaling.factor,
+                "beta_fast": scaling.beta_fast,
+                "beta_slow": scaling.beta_slow,
+                "original_max_position_embeddings": scaling.original_context,
+            }
+        return {"rope_parameters": parameters}
+
+
+def _scaling(given: Mapping[str, Any]) -> LinearScaling | Llama3Scaling | YarnScaling | None:
+    kind = given.get("rope_type", given.get("type", "default"))
+    try:
+        if kind == "default":
+            return None
+        if kind == "linear":
+            return LinearScaling(float(given["factor"]))
+        if kind == "llama3":
+            return Llama3Scaling(
+                float(given["factor"]),
+                float(given["low_freq_factor"]),
+                float(given["high_freq_factor"]),
+                int(given["original_max_position_embeddings"]),
+            )
+        if kind == "yarn" and not set(given) & {"attention_factor", "mscale", "mscale_all_dim", "truncate"}:
+            return YarnScaling(
+                float(given["factor"]),
+                int(given["original_max_position_embeddings"]),
+                float(given.get("beta_fast") or 32),
+                float(given.get("beta_slow") or 1),
+            )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"config.json: rotary scaling {kind!r} is incomplete: {error}") from None
+    raise CheckpointError(f"config.json: rotary scaling {dict(given)!r} is not supported (linear, llama3, plain yarn)")
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """The special token ids every format names alike."""
+
+    pad: int | None = None
+    bos: int | None = None
+    eos: int | None = None
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """The four ids; a list of end tokens becomes a tuple."""
+        eos = config.get("eos_token_id", self.eos)
+        return {
+            "pad_id": config.get("pad_token_id", self.pad),
+            "bos_id": config.get("bos_token_id", self.bos),
+            "eos_id": tuple(eos) if isinstance(eos, list) else eos,
+            "decoder_start_id": config.get("decoder_start_token_id"),
+        }
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The ids that are set."""
+        eos = get("eos_id")
+        found = {
+            "pad_token_id": get("pad_id"),
+            "bos_token_id": get("bos_id"),
+            "eos_token_id": list(eos) if isinstance(eos, tuple) else eos,
+        }
+        if (start := get("decoder_start_id")) is not None:
+            found["decoder_start_token_id"] = start
+        return found
+
+
+def read(template: Spec, rules: tuple[Rule, ...], config: Config) -> Spec:
+    """The spec a config describes. Raises `CheckpointError` for values that are missing, impossible or unsupported."""
+    values: dict[str, Any] = {}
+    try:
+        for rule in rules:
+            values.update(rule.read(config))
+        return _assign(template, values)
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+        raise CheckpointError(f"config.json does not describe a model that can be built: {error}") from None
+
+
+def write(spec: Spec, rules: tuple[Rule, ...]) -> dict[str, Any]:
+    """The config keys that describe a spec."""
+    found: dict[str, Any] = {}
+    for rule in rules:
+        try:
+            found.update(rule.write(lambda path: look_up(spec, path)))
+        except KeyError:
+            continue
+    return found
+
+
+def look_up(spec: Any, path: str) -> Any:
+    """The value at a path; for `*` that of the first block. Raises `KeyError` where there is no such part."""
+    value = spec
+    for name in path.split("."):
+        if value is None or (isinstance(value, tuple) and not value):
+            raise KeyError(path)
+        if isinstance(value, tuple):
+            value = value[0] if name == "*" else next((item for item in value if item.kind == name), None)
+            if value is None:
+                raise KeyError(path)
+        elif hasattr(value, name):
+            value = getattr(value, name)
+        else:
+            raise KeyError(path)
+    return value
+
+
+def _assign(part: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of a dataclass (or a tuple of them) with new values at these paths; absent parts are skipped."""
+    if isinstance(part, tuple):
+        changed = []
+        for item in part:
+            name = getattr(item, "kind", "*") if "*" not in {path.split(".")[0] for path in values} else "*"
+            inner = {path.partition(".")[2]: v for path, v in values.items() if path.split(".")[0] == name}
+            changed.append(_assign(item, inner) if inner else item)
+        return tuple(changed)
+    nested: dict[str, dict[str, Any]] = {}
+    flat: dict[str, Any] = {}
+    known = {f.name for f in dataclasses.fields(part)}
+    for path, value in values.items():
+        name, _, rest = path.partition(".")
+        if name not in known:
+            continue
+        if not rest:
+            flat[name] = value
+        elif getattr(part, name) is not None:
+            nested.setdefault(name, {})[rest] = value
+    for name, inner in nested.items():
+        flat[name] = _assign(flat.get(name, getattr(part, name)), inner)
+    return dataclasses.replace(part, **flat)
+
+
+def _whole(config: Config, name: str) -> int:
+    value = config.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        raise CheckpointError(f"config.json: {name} must be a positive whole number, but is {value!r}")
+    return value

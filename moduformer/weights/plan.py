@@ -1,0 +1,134 @@
+"""The finite plan that relates a checkpoint's tensors to a model's parameters, checked before a tensor is read.
+
+A family writes rows as templates; the spec says how often each one repeats. Every parameter is covered exactly once,
+by itself or through its parts, or the plan is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from moduformer.errors import CheckpointError
+from moduformer.model import Model
+from moduformer.architecture import Spec, Stack
+from moduformer.weights.views import Axes
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a family's table: a file's tensor (or its ".weight" and ".bias") and the model's part.
+
+    `{i}` in both counts the sets of weights of the stack that `name` begins with; `{group}` and `{inner}` split that
+    count by the stack's pattern. A row marked `head` never carries the family's prefix. `also` are other names, without
+    prefix, under which files hold the same numbers because they are tied.
+    """
+
+    file: str
+    name: str
+    axes: Axes | None = None
+    also: tuple[str, ...] = ()
+    head: bool = False
+
+
+NATIVE_ROWS = (Row("", ""),)
+"""The table of files that hold tensors under the model's own names."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file and the view of the model it fills."""
+
+    file: str
+    name: str
+    shape: tuple[int, ...]
+    axes: Axes | None = None
+    known: Mapping[str, int] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
+
+    def pair(self, file: Tensor, model: Tensor) -> tuple[Tensor, Tensor]:
+        """Both sides as views of equal shape."""
+        return (file, model) if self.axes is None else self.axes.align(file, model, self.known)
+
+
+def expand(rows: Iterable[Row], model: Model, prefix: str) -> list[Entry]:
+    """All rows of a model, in the family's order. Raises `CheckpointError` if a parameter is not covered once."""
+    views = model.views()
+    rows = tuple(rows)
+    if rows == NATIVE_ROWS:
+        return [Entry(name, name, tuple(tensor.shape)) for name, tensor in model.named_parameters()]
+    entries: list[Entry] = []
+    for row in rows:
+        lead = "" if row.head else prefix
+        for numbers in _repeats(row.name, model.spec):
+            name = row.name.format(**numbers)
+            for suffix in ("", ".weight", ".bias"):
+                if name + suffix in views:
+                    shape = tuple(views[name + suffix].shape)
+                    axes, known = row.axes, _known(model.spec, name)
+                    if axes is not None and len(shape) == 1:
+                        axes = axes.of_bias()
+                    entries.append(
+                        Entry(
+                            file=lead + row.file.format(**numbers) + suffix,
+                            name=name + suffix,
+                            shape=shape if axes is None else axes.file_shape(shape, known),
+                            axes=axes,
+                            known=known,
+                            also=tuple(other.format(**numbers) + suffix for other in row.also),
+                        )
+                    )
+    _check_cover(entries, model, views)
+    named = {entry.file for entry in entries}
+    return [replace(entry, also=tuple(other for other in entry.also if other not in named)) for entry in entries]
+
+
+def _check_cover(entries: list[Entry], model: Model, views: Mapping[str, Tensor]) -> None:
+    covered: dict[str, int] = {}
+    for entry in entries:
+        covered[entry.name] = covered.get(entry.name, 0) + 1
+    owner = _owners(model)
+    filled = {name: 0 for name, _ in model.named_parameters()}
+    for name, times in covered.items():
+        filled[owner.get(name, name)] += times * views[name].numel()
+    for name, parameter in model.named_parameters():
+        if filled[name] != parameter.numel():
+            raise CheckpointError(
+                f"the family's table covers {filled[name]} of {parameter.numel()} numbers of parameter {name!r}; "
+                "this is a fault of the table, please report it"
+            )
+
+
+def _owners(model: Model) -> dict[str, str]:
+    """The fused parameter that each named part belongs to."""
+    from moduformer.blocks.linear import FusedLinear
+
+    owners = {}
+    for path, module in model.named_modules():
+        if isinstance(module, FusedLinear):
+            for name, _ in module.named_parameters():
+                for part in module.parts:
+                    owners[f"{path.rpartition('.')[0]}.{part}.{name}"] = f"{path}.{name}"
+    return owners
+
+
+def _repeats(name: str, spec: Spec) -> list[dict[str, int]]:
+    if "{" not in name:
+        return [{}]
+    stack: Stack | None = getattr(spec, name.split(".")[0])
+    if stack is None:
+        return []
+    period = len(stack.pattern)
+    return [{"i": i, "group": i // period, "inner": i % period} for i in range(stack.weight_sets)]
+
+
+def _known(spec: Spec, name: str) -> dict[str, int]:
+    """Sizes of axes inside a dimension: head_dim `d`, projections `n` of a fused q, k, v, and halves `half`."""
+    stack: Stack | None = getattr(spec, name.split(".")[0], None) if name.startswith(("encoder.", "decoder.")) else None
+    parts = name.split(".")
+    if stack is None or not parts[1].isdigit():
+        return {}
+    attention = stack.block(int(parts[1])).attention
+    return {"d": attention.head_dim, "n": 3, "half": 2, "pair": attention.head_dim // 2}
