@@ -90,7 +90,7 @@ def make_results(
         f1 = 2 * precision * recall / ((precision + recall) or 1)
         per_class.append(ClassMetrics(label, precision, recall, f1, support))
     sure = [min(0.999, max(1.02 / size, rng.betavariate(6, 1.2))) for _ in range(total)]
-    bins = reliability_bins(sure, [rng.random() < p - 0.04 for p in sure])
+    bins = reliability_bins(sure, [rng.random() < p - 0.02 for p in sure])
     predictions = tuple(
         Prediction(
             text or SENTENCES[n % len(SENTENCES)] + (" and so on" * (60 if n == 3 else 0)),

@@ -90,9 +90,9 @@ def markdown(text: object) -> str:
     CommonMark 0.31 (section 2.5) never has structural meaning.
     """
     line = _one_line(text)
-    shown = "".join(f"&#{ord(c)};" if c in '\\`*_{}[]<>()#+!|~&:$@/=^"' else c for c in line)
+    shown = "".join(f"&#{ord(c)};" if c in '\\`*_{}[]<>()#+!|~&:$@=^"' else c for c in line)
     # "1." and "-" begin a list only at the start of a line, "www." a link only at the start of a word.
-    shown = re.sub(r"^(\d*)([-.])", lambda m: f"{m[1]}&#{ord(m[2])};", shown)
+    shown = re.sub(r"^-", "&#45;", re.sub(r"^(\d+)\.(?=\s|$)", r"\1&#46;", shown))
     return re.sub(r"(?i)\bwww\.", lambda m: m[0][:3] + "&#46;", shown)
 
 
@@ -155,7 +155,7 @@ def _opening(results: Results) -> str:
     labels = [c.label for c in results.data.classes] or list(metrics.labels)
     shown = ", ".join(f"**{markdown(label)}**" for label in labels[:12])
     more = f" and {number(len(labels) - 12)} more" if len(labels) > 12 else ""
-    classes = f" It sorts texts into {number(len(labels))} classes: {shown}{more}." if labels else ""
+    classes = f" Its classes ({number(len(labels))}): {shown}{more}." if labels else ""
     return (
         f"A text classifier, fine-tuned from {start} on {markdown(results.data.name)} with the "
         f"**{markdown(results.recipe.name)}** recipe of moduformer.{classes}"

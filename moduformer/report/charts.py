@@ -32,6 +32,8 @@ MOST_POINTS = 300
 MOST_BARS = 200
 MOST_CLASSES_DRAWN = 80
 SMALL = 11
+# Predictions in a bin of the reliability diagram below which its height is mostly chance.
+FEW = 10
 
 
 @dataclass(frozen=True)
@@ -307,7 +309,11 @@ def confusion_matrix(metrics: Metrics, languages: Sequence[str] = LANGUAGES) -> 
     totals = [sum(metrics.confusion[i]) for i in chosen]
     labels = [metrics.labels[i] for i in chosen]
     many = len(chosen) > 12
-    cell = max(30.0, min(58.0, 330 / max(len(chosen), 1))) if not many else (26.0 if len(chosen) <= 30 else 17.0)
+    cell = (
+        max(30.0, min(58.0, 330 / max(len(chosen), 1)))
+        if not many
+        else (26.0 if len(chosen) <= 30 else max(12.0, min(17.0, 905 / len(chosen))))
+    )
     font = 11.5 if not many else (10.0 if len(chosen) <= 30 else 9.0)
     digits = max((len(number(v)) for row in counts for v in row), default=1)
     figure = max(6.0, min(13.0, (cell - 3) / (digits * 0.6)))
@@ -349,9 +355,9 @@ def confusion_matrix(metrics: Metrics, languages: Sequence[str] = LANGUAGES) -> 
                 style,
                 rx=3 if not many else 1.5,
                 # Presentation attributes, because the page forbids style attributes.
-                **{"fill-opacity": round(0.08 + 0.87 * share, 2) if count else 0.03},
+                **{"fill-opacity": round(0.06 + 0.89 * math.sqrt(share), 2) if count else 0.03},
             )
-            ink = "count faint" if not count else "count on" if share > 0.5 else "count"
+            ink = "count faint" if not count else "count on" if share > 0.4 else "count"
             text = write(x + cell / 2, y + cell / 2 + figure * 0.36, number(count), languages, ink, "middle")
             sized = group([text], **{"font-size": round(figure, 1)})
             drawn.append(hinted(f"{labels[i]} → {labels[j]}: {number(count)} ({percent(share)})", box, sized))
@@ -380,15 +386,16 @@ def reliability(metrics: Metrics, languages: Sequence[str] = LANGUAGES) -> Drawi
         drawn.append(line(left, y, left + room, y, "grid"))
         drawn.append(write(left - 7, y + 4, f"{tick}%", languages, "tick", "end"))
         x = left + tick / 100 * room
-        drawn.append(write(x, height - bottom + 17, f"{tick}%", languages, "tick", "middle"))
+        drawn.append(write(x, height - bottom + 17, f"{tick}%", languages, "tick", "end" if tick == 100 else "middle"))
     base = top + side + 14 + strip
     for item in metrics.reliability:
         x, wide = left + item.lower * room, (item.upper - item.lower) * room
         if not item.count or item.accuracy is None:
             continue
         tall, deep = item.accuracy * side, item.count / most * strip
+        style = "bar" if item.count >= FEW else "bar pale"
         bars_drawn = [
-            rectangle(x + 1, top + side - tall, max(wide - 2, 1), tall, "bar", rx=2),
+            rectangle(x + 1, top + side - tall, max(wide - 2, 1), tall, style, rx=2),
             rectangle(x + 1, base - deep, max(wide - 2, 1), max(deep, 1), "bar pale", rx=2),
         ]
         if item.confidence is not None:
@@ -485,8 +492,8 @@ def _moving_average(points: Sequence[Point]) -> list[Point]:
         sums.append(sums[-1] + y)
     average = []
     for place, (x, _) in enumerate(points):
-        near = min(reach, place, len(points) - 1 - place)
-        average.append((x, (sums[place + near + 1] - sums[place - near]) / (2 * near + 1)))
+        first, last = max(place - reach, 0), min(place + reach + 1, len(points))
+        average.append((x, (sums[last] - sums[first]) / (last - first)))
     return average
 
 

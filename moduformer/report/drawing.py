@@ -23,12 +23,14 @@ class Drawing:
 
     def inline(self, labelled_by: str) -> Markup:
         """An `svg` element for a page, read aloud as the element whose id is given."""
-        fixed = {"width": self.width, "height": self.height} if self.natural else {}
-        attributes = {"class": "natural" if self.natural else "fluid", **fixed}
+        # The style sheet lets a fluid picture shrink with the page, never grow until its text shouts.
+        scale = 1.0 if self.natural else 1.28
         return element(
             "svg",
             {
-                **attributes,
+                "class": "natural" if self.natural else "fluid",
+                "width": self.width * scale,
+                "height": self.height * scale,
                 "viewBox": f"0 0 {_number(self.width)} {_number(self.height)}",
                 "role": "img",
                 "aria-labelledby": labelled_by,

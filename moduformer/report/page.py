@@ -93,6 +93,7 @@ def render_report(results: Results) -> str:
         facts=_facts(results),
         figures=_figures(results),
         confusions=_confusions(results.metrics),
+        drawn=len(charts.classes_drawn(results.metrics)),
         errors=results.errors()[:MOST_ERRORS],
         error_text=_error_text,
         long_texts=[_long_text(t) for t in results.long_texts[:MOST_LONG_TEXTS]],

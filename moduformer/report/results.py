@@ -50,7 +50,7 @@ class Record:
         """
         if not isinstance(data, Mapping):
             raise DataError(f"{where}: an object is expected, found {type(data).__name__}.")
-        hints = _hints(cls)
+        hints = _hints(cls)  # type: ignore[arg-type]
         values: dict[str, Any] = {}
         for item in dataclasses.fields(cls):  # type: ignore[arg-type]
             name = next((n for n in (item.name, *cls.aliases.get(item.name, ())) if n in data), None)

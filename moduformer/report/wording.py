@@ -21,7 +21,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "comparison": ("Recipes compared", "학습 방법 비교"),
     "errors": ("Most confident errors", "확신이 높았던 오답"),
     "long": ("Long texts, window by window", "긴 글의 구간별 판단"),
-    "reproduce": ("How to get this again", "재현 방법"),
+    "reproduce": ("Reproduce", "재현 방법"),
     # Tiles
     "accuracy": ("Accuracy", "정확도"),
     "macro_f1": ("Macro F1", "매크로 F1"),
@@ -114,7 +114,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "frozen": ("frozen", "동결"),
     "confusion": ("Confusion matrix", "혼동 행렬"),
     "confusion_note": (
-        "Rows are the true classes, columns the predicted ones; the shade is the share of the row. "
+        "Rows are the true classes, columns the predicted ones; the shade grows with the share of the row. "
         "The diagonal is right, everything beside it is wrong.",
         "행은 실제 클래스, 열은 예측 클래스이며 색의 진하기는 행 안의 비율입니다. 대각선이 정답, 나머지는 오답입니다.",
     ),
@@ -124,14 +124,17 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "true": ("True", "실제"),
     "predicted": ("Predicted", "예측"),
+    "per_class": ("Scores of each class", "클래스별 점수"),
     "confused": ("Most frequent confusions", "가장 자주 헷갈린 쌍"),
     "count": ("Count", "개수"),
-    "of_class": ("Share of the true class", "실제 클래스 중 비율"),
+    "of_class": ("Of true class", "실제 클래스 중 비율"),
     "reliability": ("Reliability", "신뢰도 도표"),
     "reliability_note": (
-        "Bars on the dashed line mean: when the model says 80 %, it is right 80 % of the time. "
-        "Below: how many predictions stand behind each bar.",
-        "막대가 점선에 닿으면, 80%라고 답할 때 실제로 80% 맞는다는 뜻입니다. 아래는 막대별 예측 수입니다.",
+        "Bars on the dashed line mean: when the model says 80%, it is right 80% of the time. "
+        "Below: how many predictions stand behind each bar; "
+        "bars with fewer than 10 are pale.",
+        "막대가 점선에 닿으면, 80%라고 답할 때 실제로 80% 맞는다는 뜻입니다. "
+        "아래는 막대별 예측 수이며, 10개 미만인 막대는 옅게 표시합니다.",
     ),
     "confidence": ("confidence", "확신도"),
     "share_right": ("share that is right", "실제로 맞은 비율"),
@@ -238,7 +241,7 @@ def duration(seconds: float | None) -> Phrase:
     """Seconds as a person says them, in both languages."""
     if seconds is None:
         return "–"
-    if seconds < 60:
+    if round(seconds) < 60:
         shown = f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
         return {"en": f"{shown} s", "ko": f"{shown}초"}
     minutes, rest = divmod(round(seconds), 60)
