@@ -17,7 +17,9 @@ def failure(error: Exception) -> str:
         "ConnectTimeout": "the server did not answer in time",
         "ReadTimeout": "the server stopped sending",
         "ConnectionError": "no connection could be made, or it was cut",
-        "ChunkedEncodingError": "the connection was cut",
+        "ProtocolError": "the connection was cut",
+        "IncompleteRead": "the connection was cut",
+        "ReadTimeoutError": "the server stopped sending",
     }.get(kind, f"the connection failed ({kind})")
 
 

@@ -258,6 +258,8 @@ def _read_record(archive: Path, package: zipfile.ZipFile, entries: list[zipfile.
         raise _unsound(archive, "its RECORD is too large")
     hashes: dict[str, str] = {}
     for row in csv.reader(io.StringIO(package.read(record).decode("utf-8"), newline="")):
+        if not row:
+            continue
         if len(row) != 3 or row[0] in hashes:
             raise _unsound(archive, f"its RECORD has a row that is not 'file,hash,size' or comes twice: {row[:1]}")
         name, declared, size = row

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -205,16 +205,11 @@ class _Download:
         """The offset at which the body of this answer goes into the partial file; None when all is there already."""
         status = response.status_code
         if status == 206:
-            given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+            given = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", response.headers.get("Content-Range", ""))
             known = notes.get("total")
             same_file = _validators(response) == {key: notes.get(key) for key in ("etag", "modified")}
-            if (
-                have
-                and given
-                and int(given[1]) == have
-                and same_file
-                and (known is None or given[2] in ("*", str(known)))
-            ):
+            same_length = given is not None and (known is None or given[2] in ("*", str(known)))
+            if have and given and int(given[1]) == have and same_file and same_length:
                 self._refuse_encoded(response)
                 return have
             self._discard()
@@ -284,7 +279,7 @@ class _Download:
             out.seek(offset)
             done = offset
             try:
-                for chunk in response.iter_content(_CHUNK):
+                for chunk in _pieces(response):
                     if done == 0 and looks_like_page(chunk):
                         self._discard()
                         raise self._page_error()
@@ -301,6 +296,17 @@ class _Download:
                 _flush(out)
         if total is not None and done < total:
             raise _Cut(f"the connection ended after {done} of {total} bytes")
+
+
+def _pieces(response: "requests.Response") -> Iterator[bytes]:
+    """The body as it arrives: a read that waits for a full chunk would lose what came before a cut."""
+    from urllib3.exceptions import HTTPError
+
+    try:
+        while chunk := response.raw.read1(_CHUNK, decode_content=False):
+            yield chunk
+    except HTTPError as error:
+        raise _Cut(failure(error)) from error
 
 
 def _flush(out: IO[bytes]) -> None:

@@ -16,6 +16,7 @@ from moduformer.errors import SourceError
 DEFAULT_INDEX = "https://pypi.org/simple/"
 _MAX_FILE_BYTES = 1 << 20
 _SECTIONS = ("global", "install")
+_MACHINE_FILE = Path("/etc/pip.conf")
 _TRUE = frozenset({"1", "true", "yes", "on", "y", "t"})
 
 
@@ -96,7 +97,7 @@ def _config_files() -> list[Path]:
         base = "pip.conf"
         shared = os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
         machine = [Path(folder) / "pip" / base for folder in shared.split(os.pathsep) if folder]
-        machine.append(Path("/etc") / base)
+        machine.append(_MACHINE_FILE)
         own = os.environ.get("XDG_CONFIG_HOME")
         user = [home / ".pip" / base, (Path(own) if own else home / ".config") / "pip" / base]
     files = [*machine, *user, Path(sys.prefix) / base]

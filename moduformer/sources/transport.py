@@ -156,8 +156,12 @@ class SafeSession(requests.Session):
             )
             if not response.is_redirect:
                 return response
-            target = urljoin(url, response.headers["location"])
+            location = response.headers["location"]
             response.close()
+            try:
+                target = urljoin(url, location)
+            except ValueError as error:
+                raise SourceError(f"{redacted(url)} redirects to an address that cannot be read") from error
             check_redirect(url, target, look_up=not self._is_proxied(target))
             url = target
         raise SourceError(f"{redacted(url)} redirects more than {_MAX_REDIRECTS} times")
