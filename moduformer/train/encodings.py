@@ -115,8 +115,8 @@ def sniff_encoding(path: Path) -> Encoding:
     for mark, name in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return Encoding(name)
-    if 0 in head and (name := _utf16_without_mark(head)):
-        return Encoding(name, f"the file has no byte order mark; its NUL bytes say {name}")
+    if 0 in head and (wide := _utf16_without_mark(head)):
+        return Encoding(wide, f"the file has no byte order mark; its NUL bytes say {wide}")
     if _decodes(path, "utf-8"):
         return Encoding("utf-8")
     if _is_damaged_utf8(path):
