@@ -60,7 +60,7 @@ def save_tensors(
             written = [folder / SINGLE]
             replacement.put(staged[0], folder / SINGLE)
         else:
-            written = _put_shards(replacement, staged, shards, list(tensors), total)
+            written = _put_shards(replacement, staged, shards, total)
     remove_quietly(set(outdated) - set(written))
     return written
 
@@ -84,20 +84,24 @@ def _plan(tensors: Mapping[str, torch.Tensor], shard_bytes: int) -> list[Shard]:
             shards.append({})
             room = shard_bytes - tensor.nbytes
         shards[-1][name] = tensor
-    # Wide types first keeps every tensor aligned to its own element size.
-    return [dict(sorted(shard.items(), key=lambda item: -item[1].dtype.itemsize)) for shard in shards]
+    return shards
+
+
+def _layout(shard: Shard) -> list[str]:
+    """The order of the tensors' bytes: wide types first, which aligns every tensor to its own element size."""
+    return sorted(shard, key=lambda name: -shard[name].dtype.itemsize)
 
 
 def _header(shard: Shard, metadata: Mapping[str, str]) -> bytes:
     """A file's bytes before its first tensor."""
     if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
         raise CheckpointError("metadata must map text to text; turn its numbers into strings.")
-    entries: dict[str, object] = {"__metadata__": dict(metadata)}
+    entries: dict[str, object] = {"__metadata__": dict(metadata), **dict.fromkeys(shard)}
     begin = 0
-    for name, tensor in shard.items():
+    for name in _layout(shard):
+        tensor = shard[name]
         end = begin + tensor.nbytes
-        code, shape = _CODES[tensor.dtype], list(tensor.shape)
-        entries[name] = {"dtype": code, "shape": shape, "data_offsets": [begin, end]}
+        entries[name] = {"dtype": _CODES[tensor.dtype], "shape": [*tensor.shape], "data_offsets": [begin, end]}
         begin = end
     try:
         header = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
@@ -112,21 +116,19 @@ def _header(shard: Shard, metadata: Mapping[str, str]) -> bytes:
 def _chunks(header: bytes, shard: Shard) -> Iterator[memoryview]:
     """A file's bytes; only a tensor that is elsewhere or not contiguous is copied, one at a time."""
     yield memoryview(header)
-    for tensor in shard.values():
-        plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    for name in _layout(shard):
+        plain = shard[name].detach().resolve_conj().resolve_neg().cpu().contiguous()
         yield plain.reshape(-1).view(torch.uint8).numpy().data
 
 
-def _put_shards(
-    replacement: Replacement, staged: list[Path], shards: list[Shard], order: list[str], total: int
-) -> list[Path]:
+def _put_shards(replacement: Replacement, staged: list[Path], shards: list[Shard], total: int) -> list[Path]:
     """Name the shards, then switch the index, then take away the single file that readers would prefer to it."""
     folder = replacement.folder
     written = _unused_names(folder, len(staged))
     for path, name in zip(staged, written):
         replacement.put(path, name)
-    holder = {name: path.name for path, shard in zip(written, shards) for name in shard}
-    index = replacement.write([memoryview(index_json({name: holder[name] for name in order}, total))])
+    weight_map = {name: path.name for path, shard in zip(written, shards) for name in shard}
+    index = replacement.write([memoryview(index_json(weight_map, total))])
     replacement.sync()
     replacement.put(index, folder / INDEX)
     if (folder / SINGLE).exists():
