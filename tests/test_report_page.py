@@ -17,7 +17,7 @@ import report_samples as samples
 
 from moduformer.errors import DataError
 from moduformer.report import charts
-from moduformer.report.drawing import shorten, text_width, write
+from moduformer.report.drawing import element, shorten, text_width, write
 from moduformer.report.page import render_report, write_report
 from moduformer.report.pictures import confusion_matrix_svg, learning_curves_svg, schedule_svg, write_pictures
 from moduformer.report.results import (
@@ -252,6 +252,14 @@ def test_text_is_cut_to_its_room():
     both = write(0, 0, {"en": "a", "ko": "가"})
     assert both.count("<text") == 2
     assert 'class="ko"' in both
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_element_escapes_attributes_and_text(attack):
+    made = ElementTree.fromstring(element("g", {"class": attack}, attack))
+    assert len(made) == 0
+    assert set(made.attrib) == {"class"}
+    assert (made.text or "")[:1] == attack[:1]
 
 
 def test_windows_show_every_character_once_unless_repeated():
