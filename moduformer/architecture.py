@@ -17,9 +17,7 @@ from typing import Any, Literal
 from moduformer.errors import SpecError
 
 Activation = Literal["gelu", "gelu_tanh", "gelu_sigmoid", "relu", "silu", "tanh"]
-HeadKind = Literal[
-    "pool", "masked-lm", "language-model", "replaced-token", "next-sentence", "classify", "tag", "span"
-]
+HeadKind = Literal["pool", "masked-lm", "language-model", "replaced-token", "next-sentence", "classify", "tag", "span"]
 
 
 @dataclass(frozen=True)
@@ -202,11 +200,11 @@ class Transform:
 class Head:
     """What is computed from the last hidden states.
 
-    `reads` says from where: every token, the first, the last, the last end-of-sequence token, or the pooled vector of
-    a "pool" head. `outputs` None means the vocabulary; `tied` uses the token embedding as the last projection."""
+    `reads` says from where: every token, the first, the last, the last end-of-sequence token, the mean of all, or the
+    pooled vector of a "pool" head. `outputs` None means the vocabulary; `tied` uses the token embedding as the last projection."""
 
     kind: HeadKind
-    reads: Literal["tokens", "first", "last", "eos", "pool"] = "tokens"
+    reads: Literal["tokens", "first", "last", "eos", "mean", "pool"] = "tokens"
     transform: Transform | None = None
     outputs: int | None = None
     tied: bool = False
@@ -303,9 +301,7 @@ def _differences(left: Any, right: Any, path: str) -> Iterator[Change]:
         return
     if dataclasses.is_dataclass(left) and type(left) is type(right):
         for f in dataclasses.fields(left):
-            yield from _differences(
-                getattr(left, f.name), getattr(right, f.name), f"{path}.{f.name}".lstrip(".")
-            )
+            yield from _differences(getattr(left, f.name), getattr(right, f.name), f"{path}.{f.name}".lstrip("."))
     elif path.endswith("pattern"):
         for i, (a, b) in enumerate(zip(_cycle(left, right), _cycle(right, left))):
             yield from _differences(
@@ -346,9 +342,7 @@ def _construct(kind: Any, data: Any, where: str) -> Any:
         classes = {option.__name__: option for option in options if dataclasses.is_dataclass(option)}
         name = data.get("type", next(iter(classes), None))
         if name not in classes:
-            raise SpecError(
-                f"{where}: no part is called {name!r}; known here: {', '.join(classes) or 'none'}"
-            )
+            raise SpecError(f"{where}: no part is called {name!r}; known here: {', '.join(classes) or 'none'}")
         cls = classes[name]
         hints = typing.get_type_hints(cls)
         known = {f.name for f in dataclasses.fields(cls)}
@@ -380,9 +374,7 @@ def validate(spec: Spec) -> None:
     if spec.encoder is not None and spec.decoder is not None:
         for block in spec.decoder.pattern:
             if block.cross_attention is None:
-                raise SpecError(
-                    "decoder.pattern: a decoder beside an encoder needs cross_attention in every block"
-                )
+                raise SpecError("decoder.pattern: a decoder beside an encoder needs cross_attention in every block")
     for head in spec.heads:
         if head.reads == "pool" and spec.head("pool") is None:
             raise SpecError(f"heads.{head.kind} reads the pooled vector, but there is no head of kind 'pool'")
@@ -428,9 +420,7 @@ def _validate_stack(stack: Stack, name: str) -> None:
     for block in stack.pattern:
         for part in filter(None, (block.attention, block.cross_attention)):
             if part.heads % part.kv_heads:
-                raise SpecError(
-                    f"{name}: {part.heads} heads cannot share {part.kv_heads} key-value heads evenly"
-                )
+                raise SpecError(f"{name}: {part.heads} heads cannot share {part.kv_heads} key-value heads evenly")
             if part.position is not None and (part.position.dim % 2 or part.position.dim > part.head_dim):
                 raise SpecError(
                     f"{name}: rotary dim {part.position.dim} must be even and at most head_dim {part.head_dim}"

@@ -65,15 +65,16 @@ def read(settings: architecture.Head, hidden: Tensor, rows: Rows, tokens: Tensor
         return hidden[rows.starts]
     if settings.reads == "last":
         return hidden[rows.ends]
+    if settings.reads == "mean":
+        sums = hidden.new_zeros(len(rows.lengths), hidden.shape[1]).index_add(0, rows.row_of, hidden)
+        return sums / hidden.new_tensor(rows.lengths).unsqueeze(1)
     if settings.reads == "eos":
         ends = torch.isin(tokens, torch.tensor(eos, device=tokens.device))
         found = torch.full((len(rows.lengths),), -1, dtype=torch.long, device=tokens.device)
         places = ends.nonzero().squeeze(1)
         found = found.scatter_reduce(0, rows.row_of[places], places, "amax")
         if bool((found < 0).any()):
-            raise TextError(
-                f"a row has no end-of-sequence token ({', '.join(map(str, eos))}), which this head reads"
-            )
+            raise TextError(f"a row has no end-of-sequence token ({', '.join(map(str, eos))}), which this head reads")
         return hidden[found]
     raise AssertionError(f"a head that reads {settings.reads!r} gets its input from another head")
 
