@@ -100,8 +100,9 @@ class ClassCount(Record):
 class DataFacts(Record):
     """The data: a file or data set name (never a folder of this machine), row counts, classes, lengths in tokens.
 
-    `truncated_fraction` is the share of rows cut at `max_tokens`, in 0..1; `duplicates_across` counts
-    held-out rows whose text also stands in the training rows.
+    `rows_used` counts the rows trained on, `rows_heldout` those kept for measuring. `truncated_fraction` is the
+    share of rows cut at `max_tokens`, in 0..1; `duplicates_across` counts held-out rows whose text also stands
+    in the training rows.
     """
 
     name: str

@@ -85,8 +85,8 @@ WORDS: dict[str, tuple[str, str]] = {
     # Charts
     "class_balance": ("Texts by class", "클래스별 텍스트 수"),
     "class_balance_note": (
-        "Training texts and, lighter, held-out texts. The number is the share of all training texts.",
-        "진한 색은 학습용, 옅은 색은 평가용 텍스트입니다. 비율은 학습 텍스트 기준입니다.",
+        "Training texts and, lighter, held-out texts. The figures are for training: texts, and their share of all.",
+        "진한 색은 학습용, 옅은 색은 평가용 텍스트입니다. 숫자는 학습 텍스트 수와 비율입니다.",
     ),
     "train": ("training", "학습용"),
     "heldout": ("held out", "평가용"),
