@@ -609,7 +609,8 @@ def split(examples: Examples, fraction: float = 0.1, seed: int = 0, stratify: bo
                 held.update(group)
                 taken += len(group)
         if not taken:
-            held.update(min(members, key=lambda group: len(group)))
+            smallest: list[int] = min(members, key=len)
+            held.update(smallest)
     if not held:
         raise DataError(f"{examples.name}: too few different texts ({len(groups)}) to hold any out")
     train = [i for i in range(len(examples)) if i not in held]

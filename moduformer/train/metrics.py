@@ -1,0 +1,435 @@
+"""Scores of a classifier: exact, with their uncertainty, and safe to write as JSON."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from moduformer.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy
+
+CALIBRATION_BINS = 15
+_RESAMPLES = 2000
+
+
+def finite(value: Any) -> Any:
+    """A value as JSON allows it: NumPy scalars as Python numbers, NaN and infinity as None, arrays as lists."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One class: precision and recall are 0 where nothing was predicted or nothing is there to find."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class ClassificationMetrics:
+    """Scores where every example has exactly one class.
+
+    Attributes:
+        examples: how many were scored.
+        accuracy: the share answered right.
+        accuracy_interval: its 95 % percentile bootstrap interval over examples.
+        macro_precision, macro_recall, macro_f1: plain means over the classes that appear or are predicted.
+        weighted_f1: mean F1 weighted by support.
+        micro_f1: F1 of all decisions pooled, over all classes; equals the accuracy.
+        matthews: the correlation of Matthews (Gorodkin 2004 for several classes).
+        per_class: every class, in class order.
+        confusion: counts, rows the true and columns the predicted classes.
+        calibration_error, brier, log_loss: of the probabilities; None without them.
+    """
+
+    examples: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    weighted_f1: float
+    micro_f1: float
+    matthews: float
+    per_class: list[ClassMetrics] = field(default_factory=list)
+    confusion: list[list[int]] = field(default_factory=list)
+    calibration_error: float | None = None
+    brier: float | None = None
+    log_loss: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: Python numbers, None in place of NaN."""
+        return finite(asdict(self))
+
+
+@dataclass(frozen=True)
+class MultilabelMetrics:
+    """Scores where an example has any number of labels.
+
+    Attributes:
+        examples: how many were scored.
+        micro_f1, macro_f1, weighted_f1: F1 pooled over all decisions, averaged over classes, weighted by support.
+        samples_f1: F1 of each example's labels, averaged; 1 where no label is right and none was given.
+        subset_accuracy: the share of examples whose labels are all right.
+        hamming_loss: the share of single decisions that are wrong.
+        per_class: every class, in class order.
+        calibration_error, brier: of the probabilities of the single decisions; None without them.
+    """
+
+    examples: int
+    micro_f1: float
+    macro_f1: float
+    weighted_f1: float
+    samples_f1: float
+    subset_accuracy: float
+    hamming_loss: float
+    per_class: list[ClassMetrics] = field(default_factory=list)
+    calibration_error: float | None = None
+    brier: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: Python numbers, None in place of NaN."""
+        return finite(asdict(self))
+
+
+@dataclass(frozen=True)
+class RegressionMetrics:
+    """Scores of predicted numbers; the correlations are None where one side is constant."""
+
+    examples: int
+    mse: float
+    mae: float
+    pearson: float | None
+    spearman: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: Python numbers, None in place of NaN."""
+        return finite(asdict(self))
+
+
+def _probabilities(values: Any, rows: int) -> "numpy.ndarray":
+    import numpy as np
+
+    array = np.asarray(values, np.float64)
+    if array.ndim != 2 or len(array) != rows:
+        raise DataError(f"probabilities have the shape [examples, classes]; got {array.shape} for {rows} examples")
+    if not np.isfinite(array).all():
+        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise DataError(f"the probabilities of example {bad} are not finite; the model's output is damaged")
+    if array.size and (array.min() < -1e-6 or array.max() > 1 + 1e-6):
+        raise DataError(f"probabilities lie between 0 and 1; these reach from {array.min():g} to {array.max():g}")
+    return array.clip(0, 1)
+
+
+def _class_numbers(values: Any, classes: int | None, what: str) -> "numpy.ndarray":
+    import numpy as np
+
+    array = np.asarray(values)
+    if array.ndim != 1 or not (np.issubdtype(array.dtype, np.integer) or array.size == 0):
+        raise DataError(f"{what} are class numbers of the shape [examples]; got {array.dtype} of shape {array.shape}")
+    array = array.astype(np.int64)
+    if array.size and (array.min() < 0 or (classes is not None and array.max() >= classes)):
+        raise DataError(f"{what} reach from {array.min()} to {array.max()}, outside the {classes} classes")
+    return array
+
+
+def _per_class(targets: Any, predictions: Any, labels: Sequence[int], names: Sequence[str]) -> list[ClassMetrics]:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    columns = precision_recall_fscore_support(targets, predictions, labels=list(labels), zero_division=0)
+    return [ClassMetrics(str(name), float(p), float(r), float(f), int(s)) for name, p, r, f, s in zip(names, *columns)]
+
+
+def _names(names: Sequence[str] | None, classes: int) -> list[str]:
+    if names is None:
+        return [str(i) for i in range(classes)]
+    if len(names) != classes:
+        raise DataError(f"there are {len(names)} class names for {classes} classes")
+    return [str(name) for name in names]
+
+
+def classification_metrics(
+    targets: Any,
+    predictions: Any = None,
+    probabilities: Any = None,
+    names: Sequence[str] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> ClassificationMetrics:
+    """Score single-label predictions.
+
+    Args:
+        targets: true class numbers [n].
+        predictions: predicted class numbers [n]; None takes the most probable class.
+        probabilities: [n, classes], rows summing to one; None leaves the calibration scores out.
+        names: a name for each class; None numbers them.
+        confidence: of the accuracy interval.
+        seed: of the bootstrap.
+
+    Returns:
+        the scores.
+
+    Raises:
+        DataError: no examples, shapes that do not fit, class numbers out of range, probabilities not finite.
+    """
+    import numpy as np
+    from sklearn.metrics import confusion_matrix, log_loss, matthews_corrcoef, precision_recall_fscore_support
+
+    truth = _class_numbers(targets, len(names) if names is not None else None, "targets")
+    if not len(truth):
+        raise DataError("there are no examples to score")
+    scores = None if probabilities is None else _probabilities(probabilities, len(truth))
+    if predictions is None:
+        if scores is None:
+            raise DataError("give predictions, probabilities, or both")
+        predictions = scores.argmax(axis=1)
+    classes = len(names) if names is not None else None
+    guess = _class_numbers(predictions, classes, "predictions")
+    if len(guess) != len(truth):
+        raise DataError(f"there are {len(guess)} predictions for {len(truth)} targets")
+    if classes is None:
+        classes = scores.shape[1] if scores is not None else int(max(truth.max(), guess.max())) + 1
+    if scores is not None:
+        if scores.shape[1] != classes or truth.max() >= classes:
+            raise DataError(f"the probabilities have {scores.shape[1]} columns for {classes} classes")
+        if np.abs(scores.sum(axis=1) - 1).max() > 1e-3:
+            raise DataError("the probabilities of an example must sum to one")
+    labels = list(range(classes))
+    right = truth == guess
+    # scikit-learn's default: classes that neither appear nor are predicted do not count in the macro means.
+    macro = precision_recall_fscore_support(truth, guess, average="macro", zero_division=0)
+    weighted = precision_recall_fscore_support(truth, guess, average="weighted", zero_division=0)
+    accuracy = float(right.mean())
+    return ClassificationMetrics(
+        examples=len(truth),
+        accuracy=accuracy,
+        accuracy_interval=bootstrap_interval(right, confidence, seed=seed),
+        macro_precision=float(macro[0]),
+        macro_recall=float(macro[1]),
+        macro_f1=float(macro[2]),
+        weighted_f1=float(weighted[2]),
+        micro_f1=accuracy,
+        matthews=float(matthews_corrcoef(truth, guess)),
+        per_class=_per_class(truth, guess, labels, _names(names, classes)),
+        confusion=confusion_matrix(truth, guess, labels=labels).tolist(),
+        calibration_error=None if scores is None else expected_calibration_error(scores, truth),
+        brier=None if scores is None else brier_score(scores, truth),
+        log_loss=None
+        if scores is None
+        else float(log_loss(truth, _normalised(scores), labels=labels))
+        if classes > 1
+        else 0.0,
+    )
+
+
+def _normalised(scores: "numpy.ndarray") -> "numpy.ndarray":
+    return scores / scores.sum(axis=1, keepdims=True)
+
+
+def multilabel_metrics(
+    targets: Any,
+    predictions: Any = None,
+    probabilities: Any = None,
+    names: Sequence[str] | None = None,
+    threshold: float = 0.5,
+) -> MultilabelMetrics:
+    """Score multi-label predictions.
+
+    Args:
+        targets: zeros and ones [n, classes].
+        predictions: zeros and ones [n, classes]; None takes the probabilities that reach `threshold`.
+        probabilities: [n, classes], each between 0 and 1; None leaves the calibration scores out.
+        names: a name for each class; None numbers them.
+        threshold: from which probability a label is given.
+
+    Returns:
+        the scores.
+
+    Raises:
+        DataError: no examples, shapes that do not fit, values other than 0 and 1, probabilities not finite.
+    """
+    import numpy as np
+    from sklearn.metrics import f1_score, hamming_loss
+
+    truth = _zeros_and_ones(targets, "targets")
+    if not truth.size:
+        raise DataError("there are no examples to score")
+    scores = None if probabilities is None else _probabilities(probabilities, len(truth))
+    if predictions is None:
+        if scores is None:
+            raise DataError("give predictions, probabilities, or both")
+        predictions = scores >= threshold
+    guess = _zeros_and_ones(predictions, "predictions")
+    for what, array in (("predictions", guess), ("probabilities", scores)):
+        if array is not None and array.shape != truth.shape:
+            raise DataError(f"{what} have the shape {array.shape}, targets {truth.shape}")
+    classes = truth.shape[1]
+    hits = (truth & guess).sum(axis=1)
+    sizes = truth.sum(axis=1) + guess.sum(axis=1)
+    f1_of_samples = np.where(sizes == 0, 1.0, 2 * hits / np.maximum(sizes, 1))
+    flat = None if scores is None else scores.ravel()
+    if classes == 1:
+        # scikit-learn reads a single column as a binary problem; the pooled decisions are the same thing.
+        single = float(f1_score(truth.ravel(), guess.ravel(), zero_division=0))
+        micro, macro, weighted = single, single, single
+        per_class = _per_class(truth.ravel(), guess.ravel(), [1], _names(names, 1))
+    else:
+        micro, macro, weighted = (
+            float(f1_score(truth, guess, average=kind, zero_division=0)) for kind in ("micro", "macro", "weighted")
+        )
+        per_class = _per_class(truth, guess, range(classes), _names(names, classes))
+    return MultilabelMetrics(
+        examples=len(truth),
+        micro_f1=micro,
+        macro_f1=macro,
+        weighted_f1=weighted,
+        samples_f1=float(f1_of_samples.mean()),
+        subset_accuracy=float((truth == guess).all(axis=1).mean()),
+        hamming_loss=float(hamming_loss(truth, guess)),
+        per_class=per_class,
+        # Each decision is a two-class answer, so its confidence is the probability of the side it took.
+        calibration_error=None
+        if flat is None
+        else expected_calibration_error(np.stack([1 - flat, flat], axis=1), truth.ravel()),
+        brier=None if flat is None else float(np.mean((flat - truth.ravel()) ** 2)),
+    )
+
+
+def _zeros_and_ones(values: Any, what: str) -> "numpy.ndarray":
+    import numpy as np
+
+    array = np.asarray(values)
+    if array.ndim != 2:
+        raise DataError(f"{what} have the shape [examples, classes]; got {array.shape}")
+    if not np.isin(array, (0, 1)).all():
+        raise DataError(f"{what} hold zeros and ones only")
+    return array.astype(np.int64)
+
+
+def regression_metrics(targets: Any, predictions: Any) -> RegressionMetrics:
+    """Score predicted numbers [n] against true ones [n].
+
+    Raises:
+        DataError: no examples, shapes that differ, or values that are not finite.
+    """
+    import numpy as np
+
+    truth, guess = np.asarray(targets, np.float64), np.asarray(predictions, np.float64)
+    if truth.shape != guess.shape or truth.ndim != 1 or not len(truth):
+        raise DataError(f"targets and predictions are [examples]; got {truth.shape} and {guess.shape}")
+    if not (np.isfinite(truth).all() and np.isfinite(guess).all()):
+        raise DataError("targets and predictions must be finite numbers")
+    error = guess - truth
+    return RegressionMetrics(
+        len(truth),
+        float(np.mean(error**2)),
+        float(np.mean(np.abs(error))),
+        _correlation(truth, guess),
+        _correlation(_ranks(truth), _ranks(guess)),
+    )
+
+
+def _correlation(a: "numpy.ndarray", b: "numpy.ndarray") -> float | None:
+    import numpy as np
+
+    a, b = a - a.mean(), b - b.mean()
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    return float(np.clip(float(a @ b) / scale, -1, 1)) if scale > 0 else None
+
+
+def _ranks(values: "numpy.ndarray") -> "numpy.ndarray":
+    """Ranks from 0, ties sharing their mean rank."""
+    import numpy as np
+
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts) - 1
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def expected_calibration_error(probabilities: Any, targets: Any, bins: int = CALIBRATION_BINS) -> float:
+    """The expected calibration error (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599, equation 3).
+
+    The confidence of an example is its largest probability. Confidences are put into `bins` bins of equal width, bin
+    m covering ((m - 1) / bins, m / bins], the first one 0 as well. The error is the mean over bins, weighted by the
+    share of examples in them, of |accuracy - mean confidence|.
+
+    Args:
+        probabilities: [n, classes].
+        targets: true class numbers [n].
+        bins: how many.
+
+    Returns:
+        a number from 0 (calibrated) to 1.
+    """
+    import numpy as np
+
+    truth = _class_numbers(targets, None, "targets")
+    scores = _probabilities(probabilities, len(truth))
+    if not len(truth) or bins < 1:
+        raise DataError("the calibration error needs examples and at least one bin")
+    confidence = scores.max(axis=1)
+    right = scores.argmax(axis=1) == truth
+    edges = np.arange(1, bins) / bins
+    place = np.searchsorted(edges, confidence, side="left")
+    difference = np.bincount(place, right - confidence, minlength=bins)
+    return float(np.abs(difference).sum() / len(truth))
+
+
+def brier_score(probabilities: Any, targets: Any) -> float:
+    """The score of Brier (1950): the mean over examples of the squared error summed over all classes; 0 to 2.
+
+    Args:
+        probabilities: [n, classes].
+        targets: true class numbers [n].
+    """
+    import numpy as np
+
+    truth = _class_numbers(targets, None, "targets")
+    scores = _probabilities(probabilities, len(truth)).copy()
+    if not len(truth) or truth.max() >= scores.shape[1]:
+        raise DataError(f"Brier's score needs examples whose classes are among the {scores.shape[1]} columns")
+    scores[np.arange(len(truth)), truth] -= 1
+    return float((scores**2).sum(axis=1).mean())
+
+
+def bootstrap_interval(
+    values: Any, confidence: float = 0.95, resamples: int = _RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """The percentile bootstrap interval of a mean (Efron and Tibshirani 1993, chapter 13).
+
+    Args:
+        values: one number an example [n], such as 1 for a right answer and 0 for a wrong one.
+        confidence: the share of resampled means the interval covers.
+        resamples: how often n of the values are drawn with replacement.
+        seed: of the drawing.
+
+    Returns:
+        the low and the high end.
+    """
+    import numpy as np
+
+    array = np.asarray(values, np.float64)
+    if array.ndim != 1 or not len(array) or not 0 < confidence < 1:
+        raise DataError("the bootstrap needs values [examples] and a confidence between 0 and 1")
+    generator = np.random.default_rng(seed)
+    count = len(array)
+    if np.isin(array, (0, 1)).all():
+        # The sum of n draws of zeros and ones is binomial: the same distribution without n * resamples draws.
+        means = generator.binomial(count, array.mean(), resamples) / count
+    else:
+        means = np.array([array[generator.integers(0, count, count)].mean() for _ in range(resamples)])
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
