@@ -68,10 +68,13 @@ class Examples:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def place(self, index: int) -> str:
+        """Where in its source an example is: "line 7", or "row 6" where there are no lines."""
+        return f"row {self.rows[index]}" if self.lines is None else f"line {self.lines[index]}"
+
     def where(self, index: int) -> str:
         """Where an example comes from: "train.csv line 7"."""
-        place = f"row {self.rows[index]}" if self.lines is None else f"line {self.lines[index]}"
-        return f"{self.name} {place}"
+        return f"{self.name} {self.place(index)}"
 
     def counts(self) -> "numpy.ndarray":
         """How many examples each class has [classes] (int64)."""
