@@ -172,6 +172,29 @@ def test_sentencepiece_bpe_gives_sentencepieces_ids(sentencepiece_model):
         assert tokenizer.decode(expected) == sentencepiece_model.decode(expected)
 
 
+def test_sentencepiece_joins_the_best_piece_first_and_only_normal_pieces():
+    tokens = ["<unk>", "a", "b", "c", "ab", "bc"]
+    metadata = {**TINY, "tokens": tokens, "add_bos_token": False, "add_space_prefix": False}
+
+    def encode(scores, kinds=(2, 1, 1, 1, 1, 1)):
+        changes = {**metadata, "scores": [0.0, -9.0, -9.0, -9.0, *scores], "token_type": list(kinds)}
+        return (
+            tokenizer_from_gguf({f"tokenizer.ggml.{key}": value for key, value in changes.items()}).encode("abc").tokens
+        )
+
+    assert encode((-1.0, -2.0)) == ["ab", "c"]
+    assert encode((-2.0, -1.0)) == ["a", "bc"]
+    assert encode((-1.0, -2.0), (2, 1, 1, 1, 5, 1)) == ["a", "bc"]
+
+
+def test_llama3_takes_a_word_that_is_a_token_before_it_merges():
+    _, metadata = byte_level("llama-bpe")
+    metadata["tokenizer.ggml.tokens"] += ["zyxwv"]
+    metadata["tokenizer.ggml.token_type"] += [1]
+    assert tokenizer_from_gguf(metadata).encode("zyxwv").tokens == ["zyxwv"]
+    assert len(tokenizer_from_gguf({**metadata, "tokenizer.ggml.pre": "gpt-2"}).encode("zyxwv").tokens) > 1
+
+
 def test_sentencepiece_control_tokens_are_found_in_text_and_the_prefix_can_be_off(sentencepiece_model):
     metadata = sentencepiece_metadata(sentencepiece_model)
     assert tokenizer_from_gguf(metadata).encode("</s>").ids == [1, 2]

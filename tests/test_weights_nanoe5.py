@@ -120,6 +120,7 @@ HOSTILE = {
     "rule to no character": (nano_bytes(TENSORS, rules=nano_rules([(65, (0x110000,))])), "no character"),
     "tensors 2^31-1": (nano_bytes(TENSORS, count=HUGE - 1), "tensors"),
     "tensors -1": (nano_bytes(TENSORS, count=-1), "tensors"),
+    "2^20 layers": (nano_bytes(TENSORS, sizes={"layers": 1 << 20}, count=5 + (16 << 20)), "tensors"),
     "a tensor fewer": (nano_bytes(dict(list(TENSORS.items())[:-1])), "20 tensors for 1 layers"),
     "layers without tensors": (nano_bytes(TENSORS, sizes={"layers": 1 << 20}), "tensors for"),
     "tensor twice": (nano_bytes(TENSORS, directory=change(6, 0, "l0.q.w")), None),

@@ -119,7 +119,6 @@ class _Header:
             if self.array_elements > MAX_ARRAY_ELEMENTS:
                 raise self.file.error(f"has more than {MAX_ARRAY_ELEMENTS} array elements with {quoted(pair.key)}")
             if kind == STRING:
-                self.cursor.require(count * U64.size, what)
                 for _ in range(count):
                     self._string(MAX_STRING_BYTES, what)
             elif kind == BOOL:
