@@ -13,9 +13,10 @@ from typing import Any
 class Step:
     """One optimizer step.
 
-    `loss` is the mean of this step's rows, `epoch` the number of epochs done (1.5: in the middle of the second), `rates`
-    the learning rate of each group, `trained` the groups that train. Speeds are of the last steps; evaluation and saving
-    do not count. `seconds` have passed since the run (or its resumption) began and about `seconds_left` remain.
+    `loss` is the mean of this step's rows, `epoch` the number of epochs done (1.5: in the middle of the second),
+    `rates` the learning rate of each group, `trained` the groups that train. Speeds are of the last steps; evaluation
+    and saving do not count. `seconds` have passed since the run (or its resumption) began and about `seconds_left`
+    remain.
     """
 
     step: int

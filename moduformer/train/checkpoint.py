@@ -1,9 +1,9 @@
 """Checkpoints of a training run, from which it goes on as if nothing had happened.
 
 A checkpoint is a folder `step-00000120` with all tensors (safetensors), everything else (`state.json`) and a manifest
-with the SHA-256 of both. It is written under a hidden name, forced to the disk file by file, and only then gets its name;
-last of all `latest.json` is replaced, which names the newest and the best checkpoint and their manifests' hashes. So a
-crash, a full disk or a power cut leaves `latest.json` pointing at something whole: the old state or the new one.
+with the SHA-256 of both. It is written under a hidden name, forced to the disk file by file, and only then gets its
+name; last of all `latest.json` is replaced, which names the newest and the best checkpoint and their manifests' hashes.
+So a crash, a full disk or a power cut leaves `latest.json` pointing at something whole: the old state or the new one.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class Ragged:
     starts: np.ndarray
 
     @classmethod
-    def of(cls, rows: Iterable[Sequence[int]]) -> Ragged:
+    def of(cls, rows: Iterable[Sequence[int] | np.ndarray]) -> Ragged:
         """From lists (or arrays) of numbers."""
         arrays = [np.asarray(row, dtype=np.int32) for row in rows]
         starts = np.zeros(len(arrays) + 1, dtype=np.int64)
@@ -46,7 +46,7 @@ class Ragged:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """What a model reads: token ids a row, perhaps token types, perhaps the decoder's targets and a weight for each row.
+    """What a model reads: token ids a row, perhaps token types, the decoder's targets, a weight for each row.
 
     `targets` are the tokens an encoder-decoder shall write, without the start token and with the end token. `weights`
     `[rows]` scale each row's part in the loss (1 / windows for the windows of one long text).
@@ -113,7 +113,7 @@ class Encoded:
         )
 
     def digest(self, labels: object = None) -> str:
-        """SHA-256 over all tokens, weights and labels: the same for the same training data, whatever file it came from."""
+        """SHA-256 over all tokens, weights and labels: the same for the same data, whatever file it came from."""
         state = hashlib.sha256()
         for part in (self.ids, self.segments, self.targets):
             for array in (np.zeros(0),) if part is None else (part.starts, part.flat):

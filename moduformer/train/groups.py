@@ -1,8 +1,8 @@
 """Which layers train, and how fast: discriminative rates, gradual unfreezing, frozen parts.
 
 A group is a layer of the model (`Model.layer_groups`), counted from the input up; adapters, if any, are a group on top.
-Freezing sets `requires_grad` to False: autograd then records nothing below the lowest trained layer, so its backward pass
-is not computed and its activations are not kept, as under `torch.no_grad`.
+Freezing sets `requires_grad` to False: autograd then records nothing below the lowest trained layer, so its backward
+pass is not computed and its activations are not kept, as under `torch.no_grad`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from moduformer.errors import TrainingError
 from moduformer.model import Model
@@ -82,7 +82,7 @@ def layer_groups(model: Model, adapters: nn.Module | None = None, rate_decay: fl
 
     Args:
         model: the model to train.
-        adapters: modules beside the model (see `lora`); they join the head's group as the topmost layer's rate.
+        adapters: modules beside the model (see `lora`); they are one more group above the head's.
         rate_decay: each group takes the rate of the one above divided by this (1: one rate for all).
     """
     names = {parameter: name for name, parameter in model.named_parameters()}
@@ -93,13 +93,13 @@ def layer_groups(model: Model, adapters: nn.Module | None = None, rate_decay: fl
     return [Group(name, rate_decay ** -(top - i), members) for i, (name, members) in enumerate(found)]
 
 
-def set_trained(groups: Sequence[Group], trained: Sequence[str], frozen: Sequence[nn.Parameter] = ()) -> None:
-    """Lets exactly the groups named in `trained` train, except for the `frozen` parameters; forgets frozen gradients."""
+def set_trained(groups: Sequence[Group], trained: Sequence[str], frozen: Sequence[Tensor] = ()) -> None:
+    """Lets exactly the groups named in `trained` train, without `frozen` parameters; forgets frozen gradients."""
     wanted = set(trained)
-    never = set(frozen)
+    never = set(map(id, frozen))
     for group in groups:
         for parameter in group.parameters.values():
-            parameter.requires_grad_(group.name in wanted and parameter not in never)
+            parameter.requires_grad_(group.name in wanted and id(parameter) not in never)
             if not parameter.requires_grad:
                 parameter.grad = None
 

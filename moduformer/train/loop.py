@@ -235,8 +235,8 @@ class _Run:
     def _halt(self, step: Step) -> None:
         self._log(step)
         raise TrainingError(
-            f"the loss or its gradient is not finite at step {step.step} (epoch {step.epoch:.2f}); the weights are those "
-            "before this step. Lower the learning rate, and check inputs and class weights for extreme values."
+            f"the loss or its gradient is not finite at step {step.step} (epoch {step.epoch:.2f}); the weights are "
+            "those before this step. Lower the learning rate, and check inputs and class weights for extreme values."
         )
 
     def _log(self, step: Step) -> None:
@@ -307,13 +307,13 @@ class _Run:
         ever: set[str] = set()
         for epoch in range(self.settings.epochs):
             ever |= set(self.settings.policy.trained(self.names, epoch))
-        frozen = set(self.frozen)
+        frozen = set(map(id, self.frozen))
         return {
             name: p
             for group in self.groups
             if group.name in ever
             for name, p in group.parameters.items()
-            if p not in frozen
+            if id(p) not in frozen
         }
 
     @torch.no_grad()

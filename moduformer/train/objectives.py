@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moduformer.architecture import HeadKind
 from moduformer.batch import Batch, by_length
 from moduformer.blocks.head import IGNORED, shift_left
 from moduformer.errors import TrainingError
 from moduformer.model import Model
-from moduformer.architecture import HeadKind
 from moduformer.train.encoded import Encoded, Ragged
 
 
@@ -254,13 +254,13 @@ class NextToken:
 
 @dataclass(frozen=True)
 class SequenceToSequence:
-    """Every target token from the source and the target before it (Sutskever et al. 2014); `examples.targets` needed."""
+    """Every token of `examples.targets` from the source and the target before it (Sutskever et al. 2014)."""
 
     label_smoothing: float = 0.0
     head: HeadKind = "language-model"
 
     def prepare(self, examples: Encoded, labels: Any, rows: np.ndarray, epoch: int, device: torch.device) -> Prepared:
-        """Sources and shifted targets as a micro-batch; the first token is filled in by `loss`, which knows the model."""
+        """Sources and targets as a micro-batch; `loss`, which knows the model's start token, shifts the targets."""
         assert examples.targets is not None
         sources = [examples.ids.row(int(i)) for i in rows]
         targets = [examples.targets.row(int(i)) for i in rows]

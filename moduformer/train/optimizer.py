@@ -187,7 +187,9 @@ class Optimizer:
 
 def row_table(model: Model) -> nn.Parameter | None:
     """The token table if its gradient can be sparse: unless a head shares it and so needs all of it."""
-    return None if any(head.tied for head in model.spec.heads) else model.embedding.tokens.weight
+    table = model.embedding.tokens.weight
+    assert isinstance(table, nn.Parameter)
+    return None if any(head.tied for head in model.spec.heads) else table
 
 
 def _fusable(parameters: Mapping[nn.Parameter, str]) -> bool:

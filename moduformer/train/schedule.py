@@ -1,12 +1,13 @@
 """Learning-rate schedules: which share of the peak rate a step takes.
 
-`step` counts from 0 (the first optimizer step) to `total - 1`; every schedule is a pure function of the two, so a resumed
-run needs no scheduler state beyond its step number.
+`step` counts from 0 (the first optimizer step) to `total - 1`; every schedule is a pure function of the two, so a
+resumed run needs no scheduler state beyond its step number.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,7 +83,7 @@ class SlantedTriangular:
 
 @dataclass(frozen=True)
 class InverseSquareRoot:
-    """A linear rise over `warmup_steps`, then a fall with the square root of the step (Vaswani et al. 2017, eq. 3), peak 1."""
+    """A linear rise over `warmup_steps`, then a fall with the step's square root (Vaswani et al. 2017, eq. 3)."""
 
     warmup_steps: int = 4000
 
@@ -92,11 +93,11 @@ class InverseSquareRoot:
         return min(count / warmup, math.sqrt(warmup / count))
 
 
-def _warmed(step: int, total: int, warmup: float, fall) -> float:  # type: ignore[no-untyped-def]
+def _warmed(step: int, total: int, warmup: float, fall: Callable[[float], float]) -> float:
     rising = math.ceil(total * warmup)
     if step < rising:
         return (step + 1) / rising
-    return float(fall((step - rising) / max(total - rising, 1)))
+    return fall((step - rising) / max(total - rising, 1))
 
 
 def _check_share(name: str, value: float) -> None:
