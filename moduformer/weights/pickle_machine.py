@@ -24,7 +24,7 @@ from moduformer.weights.tensor_file import quoted
 # These bound what a hostile pickle costs to two seconds and some 64 MiB. A state dict needs about 35 opcodes and 150
 # bytes a tensor.
 MAX_OPCODES = 600_000
-MAX_PICKLE_BYTES = 16_000_000
+MAX_PICKLE_BYTES = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
