@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from moduformer.model import build as build
+    from moduformer.tasks.text_classifier import TextClassifier as TextClassifier
 
 # Names load on first use: importing the library must not pay for torch or pandas.
 _HOME = {
@@ -14,6 +15,7 @@ _HOME = {
     "Trace": "moduformer.trace",
     "load": "moduformer.loading",
     "spec": "moduformer.families",
+    "TextClassifier": "moduformer.tasks.text_classifier",
 }
 
 __all__ = ["__version__", *_HOME]

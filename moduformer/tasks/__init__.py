@@ -1,0 +1,1 @@
+"""Jobs on text: estimators that learn one from examples and do it on new text."""
