@@ -114,7 +114,7 @@ def test_anything_but_a_plain_name_is_refused_unopened(
     opened = []
     create = BoundedFile.__init__
     monkeypatch.setattr(BoundedFile, "__init__", lambda self, path: (opened.append(path.name), create(self, path))[1])
-    with pytest.raises(CheckpointError, match="tensor 'b' in .* not a plain file name"):
+    with pytest.raises(CheckpointError, match=r"tensor 'b' in .* not a plain file name"):
         open_tensors(folder)
     assert opened == [INDEX]
 
