@@ -91,9 +91,13 @@ def test_changed_file_midway_starts_again_even_without_if_range(tmp_path: Path) 
         else:
             send_file(handler, CONTENT, 'W/"v2"')
 
+    whole = []
     with serving(answer) as server:
-        assert fetch(server.url + "/f", tmp_path / "f").read_bytes() == CONTENT
+        fetch(server.url + "/f", tmp_path / "f", progress=lambda done, total: whole.append(done == total))
+    assert (tmp_path / "f").read_bytes() == CONTENT
     assert len(server.requests) == 3
+    # The changed rest was never appended to the older start, only to be thrown away by the hash.
+    assert sum(whole) == 1
 
 
 def test_pieces_of_two_versions_are_noticed_by_the_hash_and_fetched_again(tmp_path: Path) -> None:
@@ -117,8 +121,11 @@ def test_wrong_offset_in_a_partial_answer_starts_again(tmp_path: Path) -> None:
         else:
             send_file(handler, CONTENT)
 
+    seen: list[int] = []
     with serving(answer) as server:
-        assert fetch(server.url + "/f", tmp_path / "f").read_bytes() == CONTENT
+        fetch(server.url + "/f", tmp_path / "f", progress=lambda done, total: seen.append(done))
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    assert 1090 not in seen
 
 
 @pytest.mark.parametrize("declared", [len(CONTENT) - 5, len(CONTENT) + 5, 1 << 50])
@@ -228,9 +235,10 @@ def test_credentials_never_leave_their_host(tmp_path: Path) -> None:
 
 def test_web_page_instead_of_the_file_is_said(tmp_path: Path) -> None:
     page = b"  <!DOCTYPE html><html><title>Log in to the network</title></html>"
-    for headers in ({"Content-Type": "text/html; charset=utf-8"}, {"Content-Type": "application/octet-stream"}):
+    cases = [("text/html; charset=utf-8", b"<p>blocked by policy</p>"), ("application/octet-stream", page)]
+    for kind, body in cases:
         with (
-            serving(lambda handler, server, given=headers: send(handler, 200, given, page)) as server,
+            serving(lambda handler, server, k=kind, b=body: send(handler, 200, {"Content-Type": k}, b)) as server,
             pytest.raises(SourceError, match="web page"),
         ):
             fetch(server.url + "/f", tmp_path / "f")
