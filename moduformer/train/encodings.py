@@ -90,12 +90,12 @@ def _has_control_range(path: Path) -> bool:
 
 
 def _utf16_without_mark(head: bytes) -> str | None:
-    """UTF-16 shows NULs on one side of its byte pairs only (its ASCII part); a stray NUL shows no such side."""
+    """UTF-16 by its NULs: its ASCII part has them on one side of the byte pairs; stray ones are few or on both."""
     pairs = len(head) // 2
     even, odd = head[0 : 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
-    if odd >= max(2, pairs // 50) and even * 20 <= odd:
+    if odd >= max(2, pairs // 50) and even * 4 <= odd:
         return "utf-16-le"
-    if even >= max(2, pairs // 50) and odd * 20 <= even:
+    if even >= max(2, pairs // 50) and odd * 4 <= even:
         return "utf-16-be"
     return None
 

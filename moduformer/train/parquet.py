@@ -7,7 +7,6 @@ Format: https://github.com/apache/parquet-format (Thrift compact protocol).
 """
 
 import base64
-import binascii
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -128,15 +127,29 @@ def _declared_size(file: BinaryIO, start: int, length: int, file_size: int) -> t
     return total, values, pages
 
 
-def _refuse_extension_types(metadata: Any, path: Path) -> None:
-    stored = (metadata.metadata or {}).get(b"ARROW:schema")
-    if stored is None:
-        return
-    try:
-        schema = base64.b64decode(stored, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise DataError(f"{path}: the stored Arrow schema is damaged; write the file again") from error
-    if b"ARROW:extension:" in schema:
+def _in_base64(text: bytes) -> tuple[bytes, ...]:
+    """How bytes look within a longer base64 string, at each of the three places they may fall on."""
+    found = []
+    for shift, changed in ((0, 0), (1, 2), (2, 3)):
+        whole = (shift + len(text)) // 3 * 4
+        found.append(base64.b64encode(b"\0" * shift + text)[changed:whole])
+    return tuple(found)
+
+
+_EXTENSION_MARKS = _in_base64(b"ARROW:extension:")
+
+
+def _refuse_extension_types(path: Path, size: int) -> None:
+    """Look for extension types in the footer's bytes: opening the file would already call their loaders."""
+    with path.open("rb") as file:
+        file.seek(max(size - 8, 0))
+        tail = file.read(8)
+        length = int.from_bytes(tail[:4], "little")
+        if tail[4:] != b"PAR1" or length + 12 > size:
+            raise ValueError("the file is cut short or its footer is damaged")
+        file.seek(size - 8 - length)
+        footer = file.read(length)
+    if any(mark in footer for mark in _EXTENSION_MARKS):
         raise DataError(
             f"{path}: a column has an Arrow extension type, whose loader could run code; it is not read; "
             "write the file again with plain types (strings, numbers, lists)"
@@ -197,7 +210,6 @@ def read_parquet(
     Raises:
         DataError: the file is damaged, has extension types, would grow beyond the bounds, or lacks a column.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     size = path.stat().st_size
@@ -215,9 +227,9 @@ def read_parquet(
         "thrift_container_size_limit": min(size, 2**30) + 1,
     }
     try:
+        _refuse_extension_types(path, size)
         with pq.ParquetFile(path, **limits) as opened:
             metadata = opened.metadata
-            _refuse_extension_types(metadata, path)
             names = [field.name for field in opened.schema_arrow]
         if len(set(names)) < len(names):
             raise DataError(f"{path}: two columns have the same name")
@@ -248,7 +260,7 @@ def read_parquet(
         opened = pq.ParquetFile(path, read_dictionary=encoded_as_dictionary, pre_buffer=False, **limits)
     except DataError:
         raise
-    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, IndexError) as error:
+    except Exception as error:  # pyarrow has no base class for what a damaged file makes it raise
         raise DataError(f"{path}: not a Parquet file that can be read: {error}") from error
     chosen = [name for name in names if columns is None or name in columns]
 
@@ -256,15 +268,17 @@ def read_parquet(
         written = rows = 0
         try:
             with opened:
-                for batch in opened.iter_batches(batch_size=_BATCH, columns=chosen, use_threads=False):
-                    written += sum(_written_out(column) for column in batch.columns)
-                    if written > budget:
-                        raise too_large(written)
-                    rows += batch.num_rows
-                    yield {name: column.to_pylist() for name, column in zip(batch.schema.names, batch.columns)}
-        except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
-            if isinstance(error, DataError):
-                raise
+                # A batch across row groups would mix their dictionaries, which Arrow cannot do within lists.
+                for g in range(metadata.num_row_groups):
+                    for batch in opened.iter_batches(_BATCH, row_groups=[g], columns=chosen, use_threads=False):
+                        written += sum(_written_out(column) for column in batch.columns)
+                        if written > budget:
+                            raise too_large(written)
+                        rows += batch.num_rows
+                        yield {name: column.to_pylist() for name, column in zip(batch.schema.names, batch.columns)}
+        except DataError:
+            raise
+        except Exception as error:  # pyarrow has no base class for what a damaged file makes it raise
             raise DataError(f"{path}, after row {rows}: the data cannot be decoded: {error}") from error
         if rows != metadata.num_rows:
             raise DataError(f"{path}: {rows:,} rows could be read, the file announces {metadata.num_rows:,}")
