@@ -8,7 +8,7 @@ equal length as one dense view (see `kernels`); results go back in the caller's 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -47,9 +47,7 @@ class Rows:
     @cached_property
     def row_of(self) -> Tensor:
         """The row number of every token, `[tokens]`."""
-        return torch.repeat_interleave(
-            torch.arange(len(self.lengths), device=self.positions.device), self._lengths
-        )
+        return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.positions.device), self._lengths)
 
     @cached_property
     def _lengths(self) -> Tensor:
@@ -134,11 +132,7 @@ class Batch:
             lengths, regular = [width] * count, True
             positions = columns.expand(count, width)
             order = tuple(range(count)) if order is None else tuple(order)
-            cells = (
-                torch.arange(count * width, device=input_ids.device)
-                .view(count, width)[list(order)]
-                .reshape(-1)
-            )
+            cells = torch.arange(count * width, device=input_ids.device).view(count, width)[list(order)].reshape(-1)
         else:
             real = attention_mask.bool()
             lengths = real.sum(1).tolist()
@@ -161,6 +155,11 @@ class Batch:
             segments=None if token_type_ids is None else token_type_ids.reshape(-1)[cells],
             task_types=None if task_type_ids is None else task_type_ids.reshape(-1)[cells],
         )
+
+    def shift_right(self, start: int) -> Batch:
+        """The same rows one token later: each begins with `start` and loses its last token."""
+        tokens = torch.cat((self.tokens[:1], self.tokens[:-1])).index_fill(0, self.rows.starts, start)
+        return replace(self, tokens=tokens, segments=None, task_types=None)
 
     def pad(self, flat: Tensor) -> Tensor:
         """`[tokens, ...]` back on the caller's grid `[rows, width, ...]`, zero where there is no token."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from moduformer.architecture import Stack
 from moduformer.batch import Rows
 from moduformer.kernels import Group, Layout, _real
-from moduformer.architecture import Stack
 
 
 @dataclass(eq=False)

@@ -205,11 +205,7 @@ def weights(scores: Scores) -> list[Tensor]:
         logits = q @ k.transpose(-1, -2) * scores.scale
         additive = _additive(mask, bias, q.dtype)
         if additive is not None:
-            logits = (
-                logits.masked_fill(~additive, float("-inf"))
-                if additive.dtype == torch.bool
-                else logits + additive
-            )
+            logits = logits.masked_fill(~additive, float("-inf")) if additive.dtype == torch.bool else logits + additive
         soft = logits.softmax(-1)
         if group.queries_real is not None:
             soft = soft * group.queries_real[:, None, :, None]

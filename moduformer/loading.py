@@ -42,10 +42,11 @@ def load(
     from moduformer.text.tokenizer import check_fits
 
     located = resolve(source, revision)
-    model = load_checkpoint(located.path, task, None if labels is None else tuple(labels), new_head)
+    kind = getattr(torch, dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
+    names = None if labels is None else tuple(labels)
+    model = load_checkpoint(located.path, task, names, new_head, kind or torch.float32)
     model.notes.insert(0, located.note)
     model.tokenizer = tokenizer_for(located.path)
     if model.tokenizer is not None:
         check_fits(model.tokenizer, model.spec.vocab)
-    kind = getattr(torch, dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
-    return model.to(device=device, dtype=kind or torch.float32)
+    return model.to(device=device)

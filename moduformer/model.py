@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from moduformer.architecture import Spec
 from moduformer.batch import Batch, by_length
 from moduformer.blocks.attention import Memory
 from moduformer.blocks.embedding import Embedding
@@ -27,7 +28,6 @@ from moduformer.blocks.stack import Stack
 from moduformer.cache import Cache
 from moduformer.errors import TextError
 from moduformer.kernels import Layout
-from moduformer.architecture import Spec
 from moduformer.trace import Trace
 
 if TYPE_CHECKING:
@@ -119,9 +119,7 @@ class Model(nn.Module):
             if memory is None:
                 encoded = self.encoder(self._see(trace, self.embedding(batch)), batch.rows, trace=trace)
                 memory = Memory(encoded, Layout(target.rows, batch.rows))
-            hidden = self.decoder(
-                self.embedding(target), target.rows, memory=memory, cache=cache, trace=trace
-            )
+            hidden = self.decoder(self.embedding(target), target.rows, memory=memory, cache=cache, trace=trace)
             states = States(hidden, target, encoder_hidden=memory.hidden, source=batch)
         self._run_heads(states)
         return states
@@ -135,7 +133,10 @@ class Model(nn.Module):
                 assert pooled is not None
                 seen = pooled
             else:
-                seen = read(head, states.hidden, states.batch.rows, states.batch.tokens, ends)
+                # A decoder that reads the source shifted ends where the source does.
+                shifted = states.source is not None and states.source.rows is states.batch.rows
+                tokens = states.source.tokens if shifted and states.source else states.batch.tokens
+                seen = read(head, states.hidden, states.batch.rows, tokens, ends)
             result = self.heads[head.kind](seen, self.embedding.tokens.weight)
             if head.kind == "pool":
                 pooled = result
@@ -166,38 +167,32 @@ class Model(nn.Module):
         """
         target = None
         if self.encoder is not None and self.decoder is not None:
-            decoder_input_ids = self._decoder_ids(input_ids, decoder_input_ids, labels)
-            source_lengths = _lengths(input_ids, attention_mask)
-            order = by_length(source_lengths, _lengths(decoder_input_ids, decoder_attention_mask))
-            if len(set(source_lengths)) == 1 and decoder_attention_mask is None:
-                order = tuple(range(len(source_lengths)))
-            batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, task_type_ids, order)
-            target = Batch.from_padded(decoder_input_ids, decoder_attention_mask, order=order)
+            if decoder_input_ids is None and self.spec.head("language-model") is not None and labels is not None:
+                decoder_input_ids = self.shift_right(labels)
+            if decoder_input_ids is not None:
+                order = by_length(
+                    _lengths(input_ids, attention_mask), _lengths(decoder_input_ids, decoder_attention_mask)
+                )
+                batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, task_type_ids, order)
+                target = Batch.from_padded(decoder_input_ids, decoder_attention_mask, order=order)
+            else:
+                batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, task_type_ids)
+                if self.spec.head("classify") or self.spec.head("span"):
+                    target = batch.shift_right(self._decoder_start())
         else:
             batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, task_type_ids)
         states = self.run(batch, target, trace=trace)
         return self._output(states, labels, start_positions, end_positions, next_sentence_label)
 
-    def _decoder_ids(
-        self, input_ids: Tensor, decoder_input_ids: Tensor | None, labels: Tensor | None
-    ) -> Tensor:
-        if decoder_input_ids is not None:
-            return decoder_input_ids
-        if self.spec.head("language-model") is not None:
-            if labels is None:
-                raise TextError("an encoder-decoder needs decoder_input_ids (or labels to make them from)")
-            return self.shift_right(labels)
-        if not self.spec.heads:
-            raise TextError("an encoder-decoder without a head needs decoder_input_ids")
-        return self.shift_right(input_ids)
-
     def shift_right(self, ids: Tensor) -> Tensor:
         """Decoder inputs for a target `[rows, tokens]`: the start token, then all but the last; -100 becomes padding."""
-        start = self.spec.decoder_start_id
-        if start is None:
-            raise TextError("this model's spec has no decoder_start_id to begin a target with")
-        shifted = torch.cat((ids.new_full((ids.shape[0], 1), start), ids[:, :-1]), dim=1)
+        shifted = torch.cat((ids.new_full((ids.shape[0], 1), self._decoder_start()), ids[:, :-1]), dim=1)
         return shifted.masked_fill(shifted == -100, self.spec.pad_id or 0)
+
+    def _decoder_start(self) -> int:
+        if self.spec.decoder_start_id is None:
+            raise TextError("this model's spec has no decoder_start_id to begin a target with")
+        return self.spec.decoder_start_id
 
     def _output(
         self,
@@ -219,9 +214,7 @@ class Model(nn.Module):
                 padded = batch.pad(logits)
                 out.start_logits, out.end_logits = padded[..., 0], padded[..., 1]
                 if starts is not None and ends is not None:
-                    losses.append(
-                        (_span_loss(batch, logits[:, 0], starts) + _span_loss(batch, logits[:, 1], ends)) / 2
-                    )
+                    losses.append((_span_loss(batch, logits[:, 0], starts) + _span_loss(batch, logits[:, 1], ends)) / 2)
             elif kind == "next-sentence":
                 out.seq_relationship_logits = batch.restore(logits)
                 if not pretraining:

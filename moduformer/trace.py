@@ -60,9 +60,7 @@ class Trace:
         """Called by the model instead of `kernels.attend`; `across` names the stack that keys come from."""
         stack = name.split(".")[0]
         queries, keys = self._batches[stack], self._batches[across or stack]
-        edits = [
-            edit for pattern, edit in self.edits.items() if fnmatch.fnmatchcase(f"{name}.weights", pattern)
-        ]
+        edits = [edit for pattern, edit in self.edits.items() if fnmatch.fnmatchcase(f"{name}.weights", pattern)]
         for part, value, batch in (("q", scores.q, queries), ("k", scores.k, keys), ("v", scores.v, keys)):
             if self._wanted(f"{name}.{part}"):
                 kept = value.detach()

@@ -120,9 +120,7 @@ class CrossAttention(nn.Module):
             scale=score_scale(settings, layer),
             dropout=settings.dropout if self.training else 0.0,
         )
-        mixed = (
-            kernels.attend(scores) if run.trace is None else run.trace.attend(name, scores, across="encoder")
-        )
+        mixed = kernels.attend(scores) if run.trace is None else run.trace.attend(name, scores, across="encoder")
         return self.out(mixed.flatten(1))
 
 

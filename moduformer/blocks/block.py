@@ -18,9 +18,7 @@ class Block(nn.Module):
         super().__init__()
         self.settings = settings
         self.attention = Attention(settings.attention, dim)
-        self.cross_attention = (
-            CrossAttention(settings.cross_attention, dim) if settings.cross_attention else None
-        )
+        self.cross_attention = CrossAttention(settings.cross_attention, dim) if settings.cross_attention else None
         self.feed_forward = FeedForward(settings.feed_forward, dim)
         parts = ["attention", "feed_forward"]
         if settings.cross_attention:
@@ -40,18 +38,12 @@ class Block(nn.Module):
             if self.cross_attention is not None:
                 asked = self._norm("cross_attention", "in", hidden)
                 answer = self.cross_attention(asked, run, layer, f"{name}.cross_attention")
-                hidden = self._residual(
-                    "cross_attention", hidden, _see(run, f"{name}.cross_attention.output", answer)
-                )
+                hidden = self._residual("cross_attention", hidden, _see(run, f"{name}.cross_attention.output", answer))
             inner = self._feed(self._norm("feed_forward", "in", hidden), run, name)
             hidden = self._residual("feed_forward", hidden, inner)
         else:
             normed = self._norm("attention", "in", hidden)
-            fed = (
-                normed
-                if self.settings.flow == "parallel-shared"
-                else self._norm("feed_forward", "in", hidden)
-            )
+            fed = normed if self.settings.flow == "parallel-shared" else self._norm("feed_forward", "in", hidden)
             attended = self._dropout(self._norm("attention", "out", self._attend(normed, run, layer, name)))
             inner = self._dropout(self._norm("feed_forward", "out", self._feed(fed, run, name)))
             hidden = hidden + attended + inner

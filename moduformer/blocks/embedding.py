@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moduformer import architecture
+from moduformer.architecture import LearnedPositions, Sinusoids
 from moduformer.batch import Batch
 from moduformer.blocks.norm import Norm
 from moduformer.blocks.position import sinusoids
 from moduformer.errors import TextError
-from moduformer.architecture import LearnedPositions, Sinusoids
 
 
 class Embedding(nn.Module):
@@ -43,9 +43,7 @@ class Embedding(nn.Module):
         if isinstance(settings.positions, LearnedPositions):
             hidden = hidden + self.positions(self._position_rows(settings.positions, batch))
         elif isinstance(settings.positions, Sinusoids):
-            hidden = hidden + sinusoids(
-                settings.positions, batch.rows.positions, settings.width, hidden.dtype
-            )
+            hidden = hidden + sinusoids(settings.positions, batch.rows.positions, settings.width, hidden.dtype)
         if settings.segments:
             segments = torch.zeros_like(batch.tokens) if batch.segments is None else batch.segments
             hidden = hidden + _look_up(self.segments, segments, "token type id")

@@ -17,7 +17,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.settings = settings
         self.activation = ACTIVATIONS[settings.activation]
-        parts = {"gate": settings.width, "up": settings.width} if settings.gated else {"up": settings.width}
+        parts = {"gate": settings.width, "value": settings.width} if settings.gated else {"up": settings.width}
         self.inner = FusedLinear(dim, parts, bias=settings.bias)
         self.down = nn.Linear(settings.width, dim, bias=settings.bias)
 
@@ -25,8 +25,8 @@ class FeedForward(nn.Module):
         """`[tokens, dim]` to the same shape."""
         inner = self.inner(hidden)
         if self.settings.gated:
-            gate, up = inner.chunk(2, dim=-1)
-            inner = self.activation(gate) * up
+            gate, value = inner.chunk(2, dim=-1)
+            inner = self.activation(gate) * value
         else:
             inner = self.activation(inner)
         return self.down(F.dropout(inner, self.settings.dropout, self.training))

@@ -54,9 +54,7 @@ class Stack(nn.Module):
             layout=layout,
             memory=memory,
             trace=trace,
-            bias=None
-            if self.position_bias is None
-            else [self.position_bias(q, k) for q, k in layout.positions()],
+            bias=None if self.position_bias is None else [self.position_bias(q, k) for q, k in layout.positions()],
             placements=placements,
             caches=None if cache is None else cache.layers,
         )

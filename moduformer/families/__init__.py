@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 from functools import cache
 
+from moduformer.architecture import Spec
 from moduformer.errors import CheckpointError, SpecError
 from moduformer.families.family import Family
-from moduformer.architecture import Spec
 
 MODEL_TYPES = {
-    "albert": "albert",
     "bert": "bert",
+    "albert": "albert",
     "distilbert": "distilbert",
     "electra": "electra",
     "ernie": "ernie",
@@ -55,7 +55,9 @@ def spec(name: str) -> Spec:
     found = name if name in presets else plain
     if found not in presets:
         near = difflib.get_close_matches(plain, presets, n=5, cutoff=0.4)
-        raise SpecError(f"no published architecture is called {name!r}; " + f"near: {', '.join(near or sorted(presets))}")
+        raise SpecError(
+            f"no published architecture is called {name!r}; " + f"near: {', '.join(near or sorted(presets))}"
+        )
     member, config = presets[found], dict(presets[found].presets[found])
     architecture = config.pop("architecture", None)
     return member.read(config, architecture)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from moduformer.families.family import Architecture, Dialect, Family
 from moduformer.architecture import (
     Attention,
     Block,
@@ -16,6 +15,7 @@ from moduformer.architecture import (
     Stack,
     Transform,
 )
+from moduformer.families.family import Architecture, Dialect, Family
 from moduformer.weights.config import ACTIVATIONS, HeadSize, Only, Otherwise, Rule, TokenIds, key
 from moduformer.weights.plan import Row
 
@@ -37,7 +37,14 @@ BLOCK = "encoder.pattern.*"
 
 RULES: tuple[Rule, ...] = (
     key("vocab_size", "vocab", default=30522),
-    key("hidden_size", "dim", "embedding.width", "heads.pool.transform.width", "heads.masked-lm.transform.width", default=768),
+    key(
+        "hidden_size",
+        "dim",
+        "embedding.width",
+        "heads.pool.transform.width",
+        "heads.masked-lm.transform.width",
+        default=768,
+    ),
     key("num_hidden_layers", "encoder.layers", default=12),
     key("num_attention_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=12),
     key("intermediate_size", f"{BLOCK}.feed_forward.width", default=3072),
@@ -50,13 +57,15 @@ RULES: tuple[Rule, ...] = (
     ),
     key("max_position_embeddings", "embedding.positions.max", default=512),
     key("type_vocab_size", "embedding.segments", default=2),
-    key("layer_norm_eps", f"{BLOCK}.norm.eps", "embedding.norm.eps", "heads.masked-lm.transform.norm.eps", default=1e-12),
+    key(
+        "layer_norm_eps", f"{BLOCK}.norm.eps", "embedding.norm.eps", "heads.masked-lm.transform.norm.eps", default=1e-12
+    ),
     key("hidden_dropout_prob", f"{BLOCK}.dropout", "embedding.dropout", default=0.1),
     key("attention_probs_dropout_prob", f"{BLOCK}.attention.dropout", default=0.1),
     Otherwise("classifier_dropout", "hidden_dropout_prob", ("heads.classify.dropout", "heads.tag.dropout"), 0.1),
     key("tie_word_embeddings", "heads.masked-lm.tied", default=True),
     key("is_decoder", "encoder.causal", default=False),
-    HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",)),
+    HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (768, 12)),
     TokenIds(pad=0),
     Only("position_embedding_type", ("absolute",)),
     Only("add_cross_attention", (False,)),
@@ -93,7 +102,7 @@ HEADS = (
 def architectures(name: str) -> dict[str, Architecture]:
     """The classes of a family that is BERT but for its name."""
     return {
-        f"{name}Model": Architecture((POOL,), prefix=False),
+        f"{name}Model": Architecture((POOL,), prefix=""),
         f"{name}ForPreTraining": Architecture((POOL, MASKED_LM, NEXT_SENTENCE)),
         f"{name}ForMaskedLM": Architecture((MASKED_LM,)),
         f"{name}ForNextSentencePrediction": Architecture((POOL, NEXT_SENTENCE)),

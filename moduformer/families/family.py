@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from moduformer.errors import CheckpointError
 from moduformer.architecture import Head, Spec
+from moduformer.errors import CheckpointError
 from moduformer.weights import config as configs
 from moduformer.weights.config import Config, Rule
 from moduformer.weights.plan import Row
@@ -15,11 +15,11 @@ from moduformer.weights.plan import Row
 
 @dataclass(frozen=True)
 class Architecture:
-    """One class name of `config.json`'s `architectures`: its heads, whether the body's tensors carry the family's
-    prefix, and which stacks it leaves out."""
+    """One class name of `config.json`'s `architectures`: its heads, the prefix of the body's tensors (None: the
+    family's), and which stacks it leaves out."""
 
     heads: tuple[Head, ...] = ()
-    prefix: bool = True
+    prefix: str | None = None
     without: tuple[str, ...] = ()
 
 
@@ -52,7 +52,7 @@ class Family:
     def read(self, config: Config, architecture: str | None = None) -> Spec:
         """The spec of a config, with the heads of one of the family's architectures (the body alone if None)."""
         chosen = self.architecture(architecture)
-        body = replace(self.template, heads=chosen.heads, **{name: None for name in chosen.without})
+        body = replace(self.template, heads=chosen.heads, **dict.fromkeys(chosen.without))
         spec = configs.read(body, self.rules, config)
         outputs = num_labels(config)
         heads = tuple(
@@ -74,6 +74,11 @@ class Family:
                 f"known: {', '.join(self.architectures)}"
             )
         return self.architectures[name]
+
+    def prefix_of(self, name: str | None) -> str:
+        """What the body's tensors are prefixed with in files of this architecture."""
+        prefix = self.architecture(name).prefix
+        return self.prefix if prefix is None else prefix
 
     def architecture_with(self, kind: str) -> str:
         """The first architecture whose last head is of this kind ("body" for none). Raises `CheckpointError`."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from moduformer.architecture import Spec
 from moduformer.errors import CheckpointError, SpecError
 from moduformer.families.bert import TEMPLATE
 from moduformer.families.family import Architecture, Family
-from moduformer.architecture import Spec
 from moduformer.weights.plan import NATIVE_ROWS
 
 
@@ -39,5 +39,5 @@ FAMILY = NativeFamily(
     template=TEMPLATE,
     rules=(),
     rows=NATIVE_ROWS,
-    architectures={"Model": Architecture(prefix=False)},
+    architectures={"Model": Architecture(prefix="")},
 )

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moduformer.architecture import Spec
 from moduformer.atomic import write_text
 from moduformer.errors import CheckpointError, SpecError
 from moduformer.families import family, family_of
 from moduformer.families.family import Family
 from moduformer.model import Model, build, initialise
-from moduformer.architecture import Spec
 from moduformer.weights.files import open_tensors
 from moduformer.weights.plan import Entry, Row, expand
 from moduformer.weights.saving import save_tensors
@@ -51,18 +51,21 @@ class Origin:
 
     family: Family
     config: dict[str, Any]
-    prefix: str
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     doubles: dict[str, str] = field(default_factory=dict)
 
 
 def load_checkpoint(
-    path: Path, task: str | None = None, labels: tuple[str, ...] | None = None, new_head: bool = False
+    path: Path,
+    task: str | None = None,
+    labels: tuple[str, ...] | None = None,
+    new_head: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Model:
     """A model from a folder in Hugging Face layout, or from one GGUF or container file.
 
     `task` chooses a head other than the config's; `new_head` permits one that the files do not hold, drawn anew, with
-    `labels` for classification. Raises `CheckpointError` naming the file, tensor or key that is missing, extra,
+    `labels` for classification; `dtype` is that of the weights in memory. Raises `CheckpointError` naming the file, tensor or key that is missing, extra,
     mis-shaped, not finite or not supported.
     """
     with open_tensors(path) as tensors:
@@ -79,14 +82,18 @@ def load_checkpoint(
         architecture = _architecture(member, config, task)
         spec = member.read(config, architecture)
         _bound(spec, tensors)
-        rows = member.rows if dialect is None else dialect.rows + tuple(r for r in member.rows if r.name.startswith("heads."))
+        rows = (
+            member.rows
+            if dialect is None
+            else dialect.rows + tuple(r for r in member.rows if r.name.startswith("heads."))
+        )
         found = _names(tensors, member)
         spec = _without_absent_pool(spec, rows, found)
         model = build(spec, device="meta")
-        model.notes = notes
-        prefix = "" if dialect else _prefix(member, found, model)
+        model.to(dtype).notes = notes
+        prefix = "" if dialect else _prefix(member, architecture, found, model)
         entries = expand(rows, model, prefix)
-        origin = Origin(member, config, member.prefix if member.architecture(architecture).prefix else "")
+        origin = Origin(member, config)
         missing = _match(entries, found, model, member, prefix, new_head)
         _fill(model, entries, tensors, found, missing, origin)
     _check_filled(model)
@@ -100,7 +107,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a folder. Raises `CheckpointError` if it is absent, too large or not one JSON object."""
     path = folder / "config.json"
     if not path.is_file():
-        raise CheckpointError(f"{folder} has no config.json; a checkpoint folder needs config.json and model.safetensors")
+        raise CheckpointError(
+            f"{folder} has no config.json; a checkpoint folder needs config.json and model.safetensors"
+        )
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise CheckpointError(f"{path} has {path.stat().st_size:,} bytes, which no config has")
     try:
@@ -155,7 +164,9 @@ def _without_absent_pool(spec: Spec, rows: tuple[Row, ...], found: Mapping[str, 
     if [head.kind for head in spec.heads] != ["pool"]:
         return spec
     poolers = {row.file for row in rows if row.name.startswith("heads.pool.")}
-    held = any(f".{name}".endswith(f".{file}{suffix}") for file in poolers for suffix in (".weight", ".bias") for name in found)
+    held = any(
+        f".{name}".endswith(f".{file}{suffix}") for file in poolers for suffix in (".weight", ".bias") for name in found
+    )
     return spec if held else replace(spec, heads=())
 
 
@@ -174,13 +185,14 @@ def _names(tensors: TensorFile, member: Family) -> dict[str, str]:
     return found
 
 
-def _prefix(member: Family, found: Mapping[str, str], model: Model) -> str:
-    """The prefix the body's tensors carry in this file: published files have it with and without."""
-    if not member.prefix:
-        return ""
-    plain = {entry.file for entry in expand(member.rows, model, "") if not entry.name.startswith("heads.")}
-    with_prefix = sum(name.startswith(member.prefix) for name in found)
-    return "" if sum(name in plain for name in found) > with_prefix else member.prefix
+def _prefix(member: Family, architecture: str, found: Mapping[str, str], model: Model) -> str:
+    """The prefix the body's tensors carry in this file: that of the class, of another class, or none."""
+    prefixes = dict.fromkeys((member.prefix_of(architecture), member.prefix, ""))
+    held = {
+        prefix: sum(e.file in found for e in expand(member.rows, model, prefix) if not e.name.startswith("heads."))
+        for prefix in prefixes
+    }
+    return max(prefixes, key=lambda prefix: held[prefix])
 
 
 def _match(
@@ -224,7 +236,16 @@ def _belongs_to_a_head(name: str, member: Family, prefix: str) -> bool:
     return any(name.startswith(lead) for lead in FOREIGN_HEADS)
 
 
-FOREIGN_HEADS = ("cls.", "lm_head.", "classifier.", "qa_outputs.", "score.", "predictions.", "sop_classifier.", "multiple_choice_head.")
+FOREIGN_HEADS = (
+    "cls.",
+    "lm_head.",
+    "classifier.",
+    "qa_outputs.",
+    "score.",
+    "predictions.",
+    "sop_classifier.",
+    "multiple_choice_head.",
+)
 """Heads that published files carry beside their body, under names of their own."""
 
 
@@ -291,7 +312,9 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     except ValueError:
         raise CheckpointError(f"config.json: id2label must map numbers to names, but is {dict(labels)!r}") from None
     if sorted(numbers) != list(range(len(numbers))):
-        raise CheckpointError(f"config.json: id2label must number its labels 0 to {len(numbers) - 1}, but has {sorted(numbers)}")
+        raise CheckpointError(
+            f"config.json: id2label must number its labels 0 to {len(numbers) - 1}, but has {sorted(numbers)}"
+        )
     return tuple(numbers[i] for i in range(len(numbers)))
 
 
@@ -312,10 +335,9 @@ def save(model: Model, folder: Path) -> Path:
     origin = model.origin
     if origin is None or _rewritten(origin, model.spec) is None:
         member, config = family_of(model.spec)
-        prefix = member.prefix if member.architecture(config["architectures"][0]).prefix else ""  # type: ignore[index]
-        origin = Origin(member, dict(config), prefix, *(() if origin is None else (origin.dtypes,)))
+        origin = Origin(member, dict(config), *(() if origin is None else (origin.dtypes,)))
     config = _rewritten(origin, model.spec) or dict(origin.config)
-    entries = expand(origin.family.rows, model, origin.prefix)
+    entries = expand(origin.family.rows, model, origin.family.prefix_of(config["architectures"][0]))
     views = model.views()
     tensors: dict[str, Tensor] = {}
     for entry in entries:

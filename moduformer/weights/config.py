@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from moduformer.errors import CheckpointError
 from moduformer.architecture import LinearScaling, Llama3Scaling, Spec, YarnScaling
+from moduformer.errors import CheckpointError
 
 Config = Mapping[str, Any]
 Get = Callable[[str], Any]
@@ -43,7 +43,7 @@ class Key:
     def read(self, config: Config) -> dict[str, Any]:
         """Spec paths and their values."""
         value = self.decode(config.get(self.name, self.default))
-        return {path: value for path in self.paths}
+        return dict.fromkeys(self.paths, value)
 
     def write(self, get: Get) -> dict[str, Any]:
         """The key's value, from the first path the model has."""
@@ -99,7 +99,7 @@ class Otherwise:
         """Spec paths and their values."""
         value = config.get(self.name)
         value = config.get(self.other, self.default) if value is None else value
-        return {path: value for path in self.paths}
+        return dict.fromkeys(self.paths, value)
 
     def write(self, get: Get) -> dict[str, Any]:
         """The key's own value."""
@@ -134,17 +134,23 @@ class HeadSize:
     dim: str
     heads: str
     paths: tuple[str, ...]
+    defaults: tuple[int, int]
     name: str | None = None
+
+    def of(self, config: Config) -> int:
+        """The width of one head."""
+        size = config.get(self.name) if self.name else None
+        if size is None:
+            dim, heads = (_whole(config, name, value) for name, value in zip((self.dim, self.heads), self.defaults))
+            if dim % heads:
+                raise CheckpointError(f"config.json: {self.dim} {dim} is not a multiple of {self.heads} {heads}")
+            return dim // heads
+        return _whole(config, str(self.name), 0)
 
     def read(self, config: Config) -> dict[str, Any]:
         """The head dimension at its paths."""
-        size = config.get(self.name) if self.name else None
-        if size is None:
-            dim, heads = _whole(config, self.dim), _whole(config, self.heads)
-            if dim % heads:
-                raise CheckpointError(f"config.json: {self.dim} {dim} is not a multiple of {self.heads} {heads}")
-            size = dim // heads
-        return {path: size for path in self.paths}
+        size = self.of(config)
+        return dict.fromkeys(self.paths, size)
 
     def write(self, get: Get) -> dict[str, Any]:
         """The key, where the format has one."""
@@ -159,7 +165,7 @@ class Rotation:
     share: str | None
     share_default: float
     base: str
-    head_size: Callable[[Config], int]
+    head_size: HeadSize
     base_default: float = 10000.0
 
     def read(self, config: Config) -> dict[str, Any]:
@@ -172,7 +178,7 @@ class Rotation:
         if not isinstance(base, int | float) or not isinstance(share, int | float) or base <= 0 or not 0 < share <= 1:
             raise CheckpointError(f"config.json: rotary base {base!r} or share {share!r} is not a number in range")
         return {
-            f"{self.path}.dim": int(self.head_size(config) * share),
+            f"{self.path}.dim": int(self.head_size.of(config) * share),
             f"{self.path}.base": float(base),
             f"{self.path}.scaling": _scaling(given),
         }
@@ -180,6 +186,8 @@ class Rotation:
     def write(self, get: Get) -> dict[str, Any]:
         """`rope_parameters`, as transformers 5 writes them."""
         rotary = get(self.path)
+        if rotary is None:
+            raise KeyError(self.path)
         parameters: dict[str, Any] = {"rope_theta": rotary.base, "rope_type": "default"}
         if self.share:
             size = get(self.path.rpartition(".")[0]).head_dim
@@ -241,6 +249,7 @@ class TokenIds:
     pad: int | None = None
     bos: int | None = None
     eos: int | None = None
+    decoder_start: int | None = None
 
     def read(self, config: Config) -> dict[str, Any]:
         """The four ids; a list of end tokens becomes a tuple."""
@@ -249,7 +258,7 @@ class TokenIds:
             "pad_id": config.get("pad_token_id", self.pad),
             "bos_id": config.get("bos_token_id", self.bos),
             "eos_id": tuple(eos) if isinstance(eos, list) else eos,
-            "decoder_start_id": config.get("decoder_start_token_id"),
+            "decoder_start_id": config.get("decoder_start_token_id", self.decoder_start),
         }
 
     def write(self, get: Get) -> dict[str, Any]:
@@ -329,8 +338,8 @@ def _assign(part: Any, values: Mapping[str, Any]) -> Any:
     return dataclasses.replace(part, **flat)
 
 
-def _whole(config: Config, name: str) -> int:
-    value = config.get(name)
+def _whole(config: Config, name: str, default: int) -> int:
+    value = config.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
         raise CheckpointError(f"config.json: {name} must be a positive whole number, but is {value!r}")
     return value

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from moduformer.architecture import Spec, Stack
 from moduformer.errors import CheckpointError
 from moduformer.model import Model
-from moduformer.architecture import Spec, Stack
 from moduformer.weights.views import Axes
 
 

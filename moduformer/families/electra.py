@@ -1,0 +1,74 @@
+"""ELECTRA (Clark et al. 2020, arXiv 2003.10555): BERT with a factorised embedding, trained to tell replaced tokens."""
+
+from dataclasses import replace
+
+from moduformer.architecture import Head, Norm, Transform
+from moduformer.families import bert
+from moduformer.families.family import Architecture, Family
+from moduformer.weights.config import HeadSize, Only, Rule, key
+from moduformer.weights.plan import Row
+
+REPLACED_TOKEN = Head("replaced-token", transform=Transform(256, "gelu"), outputs=1)
+MASKED_LM = Head("masked-lm", transform=Transform(128, "gelu", Norm()), tied=True)
+CLASSIFY = Head("classify", reads="first", transform=Transform(256, "gelu"), outputs=2)
+
+CHANGED = ("hidden_size", "hidden_act", "num_attention_heads", "intermediate_size")
+RULES: tuple[Rule, ...] = (
+    key("embedding_size", "embedding.width", "heads.masked-lm.transform.width", default=128),
+    key(
+        "hidden_size",
+        "dim",
+        "heads.replaced-token.transform.width",
+        "heads.classify.transform.width",
+        default=256,
+    ),
+    key(
+        "hidden_act",
+        f"{bert.BLOCK}.feed_forward.activation",
+        "heads.replaced-token.transform.activation",
+        default="gelu",
+        table=bert.ACTIVATIONS,
+    ),
+    key("num_attention_heads", f"{bert.BLOCK}.attention.heads", f"{bert.BLOCK}.attention.kv_heads", default=4),
+    key("intermediate_size", f"{bert.BLOCK}.feed_forward.width", default=1024),
+    *(rule for rule in bert.RULES if getattr(rule, "name", None) not in CHANGED and not isinstance(rule, HeadSize)),
+    HeadSize("hidden_size", "num_attention_heads", (f"{bert.BLOCK}.attention.head_dim",), (256, 4)),
+    Only("summary_type", ("first",)),
+)
+
+FAMILY = Family(
+    model_type="electra",
+    template=replace(bert.TEMPLATE, dim=256, embedding=replace(bert.TEMPLATE.embedding, width=128)),
+    rules=RULES,
+    rows=(
+        *(replace(row, also=("generator_lm_head",) if row.also else ()) for row in bert.BODY if "pool" not in row.name),
+        Row("embeddings_project", "embedding.projection"),
+        Row("discriminator_predictions.dense", "heads.replaced-token.transform.dense", head=True),
+        Row("discriminator_predictions.dense_prediction", "heads.replaced-token", head=True),
+        Row("generator_predictions.dense", "heads.masked-lm.transform.dense", head=True),
+        Row("generator_predictions.LayerNorm", "heads.masked-lm.transform.norm", head=True),
+        Row("generator_lm_head.weight", "heads.masked-lm.weight", head=True),
+        Row("generator_lm_head.bias", "heads.masked-lm.bias", head=True),
+        Row("classifier.dense", "heads.classify.transform.dense", head=True),
+        Row("classifier.out_proj", "heads.classify", head=True),
+        Row("classifier", "heads.tag", head=True),
+        Row("qa_outputs", "heads.span", head=True),
+    ),
+    architectures={
+        "ElectraModel": Architecture(prefix=""),
+        "ElectraForPreTraining": Architecture((REPLACED_TOKEN,)),
+        "ElectraForMaskedLM": Architecture((MASKED_LM,)),
+        "ElectraForSequenceClassification": Architecture((CLASSIFY,)),
+        "ElectraForTokenClassification": Architecture((bert.TAG,)),
+        "ElectraForQuestionAnswering": Architecture((bert.SPAN,)),
+    },
+    prefix="electra.",
+    unused=(r"(.*\.)?embeddings\.position_ids",),
+    presets={
+        "electra-small-discriminator": bert.size(12, 256, embedding_size=128),
+        "electra-base-discriminator": bert.size(12, 768, embedding_size=768),
+        "electra-large-discriminator": bert.size(24, 1024, embedding_size=1024),
+        "koelectra-small-v3-discriminator": bert.size(12, 256, embedding_size=128, vocab_size=35000),
+        "koelectra-base-v3-discriminator": bert.size(12, 768, embedding_size=768, vocab_size=35000),
+    },
+)

@@ -1,0 +1,113 @@
+"""GPT-2 (Radford et al. 2019): a pre-norm decoder with learned positions and the output tied to the embedding."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
+from moduformer.families.family import Architecture, Family
+from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Only, TokenIds, key
+from moduformer.weights.plan import Row
+from moduformer.weights.views import Axes
+
+BLOCK = "decoder.pattern.*"
+TRANSPOSED = Axes("in out", "out in")
+LANGUAGE_MODEL = Head("language-model", tied=True, bias=False)
+
+
+@dataclass(frozen=True)
+class InnerWidth:
+    """The feed-forward width; null means four times the hidden size."""
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """`n_inner` or 4 x `n_embd`."""
+        width = config.get("n_inner")
+        return {f"{BLOCK}.feed_forward.width": 4 * config.get("n_embd", 768) if width is None else width}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """`n_inner`."""
+        return {"n_inner": get(f"{BLOCK}.feed_forward.width")}
+
+
+@dataclass(frozen=True)
+class ScoreScale:
+    """Whether scores are scaled by the head's size."""
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """False means a scale of 1."""
+        return {f"{BLOCK}.attention.scale": None if config.get("scale_attn_weights", True) else 1.0}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """True unless the scale is 1."""
+        return {"scale_attn_weights": get(f"{BLOCK}.attention.scale") is None}
+
+
+def size(layers: int, dim: int, heads: int) -> dict[str, int]:
+    """The config of a published size."""
+    return {"n_layer": layers, "n_embd": dim, "n_head": heads}
+
+
+FAMILY = Family(
+    model_type="gpt2",
+    template=Spec(
+        vocab=50257,
+        dim=768,
+        embedding=Embedding(768, LearnedPositions(1024)),
+        decoder=Stack(
+            12,
+            (Block(Attention(12, 64, 12), FeedForward(3072, "gelu_tanh"), Norm(eps=1e-5), norm_at=("in",)),),
+            causal=True,
+            final_norm=Norm(eps=1e-5),
+        ),
+    ),
+    rules=(
+        key("vocab_size", "vocab", default=50257),
+        key("n_embd", "dim", "embedding.width", default=768),
+        key("n_layer", "decoder.layers", default=12),
+        key("n_head", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=12),
+        key("n_positions", "embedding.positions.max", default=1024),
+        key("activation_function", f"{BLOCK}.feed_forward.activation", default="gelu_new", table=ACTIVATIONS),
+        key("layer_norm_epsilon", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
+        key("scale_attn_by_inverse_layer_idx", f"{BLOCK}.attention.scale_by_depth", default=False),
+        key("resid_pdrop", f"{BLOCK}.dropout", default=0.1),
+        key("embd_pdrop", "embedding.dropout", default=0.1),
+        key("attn_pdrop", f"{BLOCK}.attention.dropout", default=0.1),
+        key("tie_word_embeddings", "heads.language-model.tied", default=True),
+        HeadSize("n_embd", "n_head", (f"{BLOCK}.attention.head_dim",), (768, 12)),
+        InnerWidth(),
+        ScoreScale(),
+        TokenIds(bos=50256, eos=50256),
+        Only("add_cross_attention", (False,)),
+    ),
+    rows=(
+        Row("wte", "embedding.tokens", also=("lm_head",)),
+        Row("wpe", "embedding.positions"),
+        Row("h.{i}.ln_1", "decoder.{i}.attention_norm_in"),
+        Row("h.{i}.attn.c_attn", "decoder.{i}.attention.qkv", TRANSPOSED),
+        Row("h.{i}.attn.c_proj", "decoder.{i}.attention.out", TRANSPOSED),
+        Row("h.{i}.ln_2", "decoder.{i}.feed_forward_norm_in"),
+        Row("h.{i}.mlp.c_fc", "decoder.{i}.feed_forward.up", TRANSPOSED),
+        Row("h.{i}.mlp.c_proj", "decoder.{i}.feed_forward.down", TRANSPOSED),
+        Row("ln_f", "decoder.norm"),
+        Row("lm_head.weight", "heads.language-model.weight", head=True),
+        Row("score", "heads.classify", head=True),
+        Row("classifier", "heads.tag", head=True),
+        Row("qa_outputs", "heads.span", head=True),
+    ),
+    architectures={
+        "GPT2Model": Architecture(prefix=""),
+        "GPT2LMHeadModel": Architecture((LANGUAGE_MODEL,)),
+        "GPT2ForSequenceClassification": Architecture((Head("classify", reads="last", outputs=2, bias=False),)),
+        "GPT2ForTokenClassification": Architecture((Head("tag", outputs=2),)),
+        "GPT2ForQuestionAnswering": Architecture((Head("span", outputs=2),)),
+    },
+    prefix="transformer.",
+    unused=(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)",),
+    presets={
+        "gpt2": size(12, 768, 12),
+        "gpt2-medium": size(24, 1024, 16),
+        "gpt2-large": size(36, 1280, 20),
+        "gpt2-xl": size(48, 1600, 25),
+        "distilgpt2": size(6, 768, 12),
+        "kogpt2-base-v2": {**size(12, 768, 12), "vocab_size": 51200},
+    },
+)

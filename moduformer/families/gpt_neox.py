@@ -1,0 +1,111 @@
+"""GPT-NeoX and Pythia (Black et al. 2022, arXiv 2204.06745; Biderman et al. 2023): parallel layers, partial rotary."""
+
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, Norm, Rotary, Spec, Stack
+from moduformer.families.family import Architecture, Family
+from moduformer.weights.config import ACTIVATIONS, HeadSize, Rotation, TokenIds, key
+from moduformer.weights.plan import Row
+from moduformer.weights.views import Axes
+
+BLOCK = "decoder.pattern.*"
+HEAD_SIZE = HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (6144, 64))
+
+
+def size(layers: int, dim: int, heads: int, vocab: int = 50304) -> dict[str, int]:
+    """The config of a published size."""
+    return {
+        "num_hidden_layers": layers,
+        "hidden_size": dim,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * dim,
+        "vocab_size": vocab,
+    }
+
+
+FAMILY = Family(
+    model_type="gpt_neox",
+    template=Spec(
+        vocab=50432,
+        dim=6144,
+        embedding=Embedding(6144),
+        decoder=Stack(
+            44,
+            (
+                Block(
+                    Attention(64, 96, 64, position=Rotary(24)),
+                    FeedForward(24576),
+                    Norm(eps=1e-5),
+                    norm_at=("in",),
+                    flow="parallel",
+                ),
+            ),
+            causal=True,
+            final_norm=Norm(eps=1e-5),
+        ),
+    ),
+    rules=(
+        key("vocab_size", "vocab", default=50432),
+        key("hidden_size", "dim", "embedding.width", default=6144),
+        key("num_hidden_layers", "decoder.layers", default=44),
+        key("num_attention_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=64),
+        key("intermediate_size", f"{BLOCK}.feed_forward.width", default=24576),
+        key("hidden_act", f"{BLOCK}.feed_forward.activation", default="gelu", table=ACTIVATIONS),
+        key("layer_norm_eps", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
+        key("use_parallel_residual", f"{BLOCK}.flow", default=True, table={True: "parallel", False: "sequential"}),
+        key("attention_bias", f"{BLOCK}.attention.bias", f"{BLOCK}.attention.out_bias", default=True),
+        key("hidden_dropout", f"{BLOCK}.dropout", "embedding.dropout", default=0.0),
+        key("attention_dropout", f"{BLOCK}.attention.dropout", default=0.0),
+        key("classifier_dropout", "heads.tag.dropout", default=0.1),
+        key("tie_word_embeddings", "heads.language-model.tied", default=False),
+        HEAD_SIZE,
+        Rotation(
+            f"{BLOCK}.attention.position",
+            share="rotary_pct",
+            share_default=0.25,
+            base="rotary_emb_base",
+            head_size=HEAD_SIZE,
+        ),
+        TokenIds(bos=0, eos=2),
+    ),
+    rows=(
+        Row("embed_in", "embedding.tokens", also=("embed_out",)),
+        Row("layers.{i}.input_layernorm", "decoder.{i}.attention_norm_in"),
+        Row("layers.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in"),
+        Row("layers.{i}.attention.query_key_value", "decoder.{i}.attention.qkv", Axes("(h n d) in", "(n h d) in")),
+        Row("layers.{i}.attention.dense", "decoder.{i}.attention.out"),
+        Row("layers.{i}.mlp.dense_h_to_4h", "decoder.{i}.feed_forward.up"),
+        Row("layers.{i}.mlp.dense_4h_to_h", "decoder.{i}.feed_forward.down"),
+        Row("final_layer_norm", "decoder.norm"),
+        Row("embed_out.weight", "heads.language-model.weight", head=True),
+        Row("score", "heads.classify", head=True),
+        Row("classifier", "heads.tag", head=True),
+        Row("qa_outputs", "heads.span", head=True),
+    ),
+    architectures={
+        "GPTNeoXModel": Architecture(prefix=""),
+        "GPTNeoXForCausalLM": Architecture((Head("language-model", bias=False),)),
+        "GPTNeoXForSequenceClassification": Architecture((Head("classify", reads="last", outputs=2, bias=False),)),
+        "GPTNeoXForTokenClassification": Architecture((Head("tag", outputs=2),)),
+        "GPTNeoXForQuestionAnswering": Architecture((Head("span", outputs=2),)),
+    },
+    prefix="gpt_neox.",
+    unused=(
+        r"(gpt_neox\.)?layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",
+        r"(gpt_neox\.)?rotary_emb\.inv_freq",
+    ),
+    presets={
+        "gpt-neox-20b": {**size(44, 6144, 64, 50432), "architecture": "GPTNeoXForCausalLM"},
+        **{
+            f"pythia-{name}": {**size(layers, dim, heads, vocab), "architecture": "GPTNeoXForCausalLM"}
+            for name, layers, dim, heads, vocab in (
+                ("70m", 6, 512, 8, 50304),
+                ("160m", 12, 768, 12, 50304),
+                ("410m", 24, 1024, 16, 50304),
+                ("1b", 16, 2048, 8, 50304),
+                ("1.4b", 24, 2048, 16, 50304),
+                ("2.8b", 32, 2560, 32, 50304),
+                ("6.9b", 32, 4096, 32, 50432),
+                ("12b", 36, 5120, 40, 50688),
+            )
+        },
+    },
+)

@@ -1,0 +1,166 @@
+"""LLaMA 1-3 and what shares its shape (Touvron et al. 2023, arXiv 2302.13971): RMS norm, rotary, gated SiLU, GQA."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, Norm, Rotary, Spec, Stack
+from moduformer.families.family import Architecture, Dialect, Family
+from moduformer.weights.config import ACTIVATIONS, HeadSize, Otherwise, Rotation, TokenIds, key
+from moduformer.weights.plan import Row
+from moduformer.weights.views import Axes
+
+BLOCK = "decoder.pattern.*"
+RMS = Norm("rms", 1e-6)
+
+
+HEAD_SIZE = HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (4096, 32), "head_dim")
+
+
+def size(layers: int, dim: int, heads: int, width: int, **more: Any) -> dict[str, Any]:
+    """The config of a published size."""
+    return {
+        "architecture": "LlamaForCausalLM",
+        "num_hidden_layers": layers,
+        "hidden_size": dim,
+        "num_attention_heads": heads,
+        "intermediate_size": width,
+        **more,
+    }
+
+
+def from_gguf(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a GGUF file whose architecture is "llama", from its key-value header."""
+    heads = header["llama.attention.head_count"]
+    dim = header["llama.embedding_length"]
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": header.get("llama.vocab_size", len(header["tokenizer.ggml.tokens"])),
+        "hidden_size": dim,
+        "num_hidden_layers": header["llama.block_count"],
+        "intermediate_size": header["llama.feed_forward_length"],
+        "num_attention_heads": heads,
+        "num_key_value_heads": header.get("llama.attention.head_count_kv", heads),
+        "head_dim": header.get("llama.attention.key_length", header.get("llama.rope.dimension_count", dim // heads)),
+        "rms_norm_eps": header["llama.attention.layer_norm_rms_epsilon"],
+        "rope_theta": header.get("llama.rope.freq_base", 10000.0),
+        "max_position_embeddings": header["llama.context_length"],
+        "tie_word_embeddings": "output.weight" not in header["tensor_names"],
+    }
+    for role in ("bos", "eos"):
+        if (number := header.get(f"tokenizer.ggml.{role}_token_id")) is not None:
+            config[f"{role}_token_id"] = number
+    if (number := header.get("tokenizer.ggml.padding_token_id")) is not None:
+        config["pad_token_id"] = number
+    return config
+
+
+# llama.cpp stores the two halves of each rotary pair side by side.
+PAIRED = Axes("(h pair half) in", "(h half pair) in")
+
+FAMILY = Family(
+    model_type="llama",
+    template=Spec(
+        vocab=32000,
+        dim=4096,
+        embedding=Embedding(4096),
+        decoder=Stack(
+            32,
+            (
+                Block(
+                    Attention(32, 128, 32, bias=False, out_bias=False, position=Rotary(128)),
+                    FeedForward(11008, "silu", gated=True, bias=False),
+                    RMS,
+                    norm_at=("in",),
+                ),
+            ),
+            causal=True,
+            final_norm=RMS,
+        ),
+    ),
+    rules=(
+        key("vocab_size", "vocab", default=32000),
+        key("hidden_size", "dim", "embedding.width", default=4096),
+        key("num_hidden_layers", "decoder.layers", default=32),
+        key("num_attention_heads", f"{BLOCK}.attention.heads", default=32),
+        Otherwise("num_key_value_heads", "num_attention_heads", (f"{BLOCK}.attention.kv_heads",), 32),
+        key("intermediate_size", f"{BLOCK}.feed_forward.width", default=11008),
+        key("hidden_act", f"{BLOCK}.feed_forward.activation", default="silu", table=ACTIVATIONS),
+        key("rms_norm_eps", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-6),
+        key("attention_bias", f"{BLOCK}.attention.bias", f"{BLOCK}.attention.out_bias", default=False),
+        key("mlp_bias", f"{BLOCK}.feed_forward.bias", default=False),
+        key("attention_dropout", f"{BLOCK}.attention.dropout", default=0.0),
+        key("tie_word_embeddings", "heads.language-model.tied", default=False),
+        HEAD_SIZE,
+        Rotation(f"{BLOCK}.attention.position", share=None, share_default=1.0, base="rope_theta", head_size=HEAD_SIZE),
+        TokenIds(bos=1, eos=2),
+    ),
+    rows=(
+        Row("embed_tokens", "embedding.tokens", also=("lm_head",)),
+        Row("layers.{i}.input_layernorm", "decoder.{i}.attention_norm_in"),
+        Row("layers.{i}.self_attn.q_proj", "decoder.{i}.attention.q"),
+        Row("layers.{i}.self_attn.k_proj", "decoder.{i}.attention.k"),
+        Row("layers.{i}.self_attn.v_proj", "decoder.{i}.attention.v"),
+        Row("layers.{i}.self_attn.o_proj", "decoder.{i}.attention.out"),
+        Row("layers.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in"),
+        Row("layers.{i}.mlp.gate_proj", "decoder.{i}.feed_forward.gate"),
+        Row("layers.{i}.mlp.up_proj", "decoder.{i}.feed_forward.value"),
+        Row("layers.{i}.mlp.down_proj", "decoder.{i}.feed_forward.down"),
+        Row("norm", "decoder.norm"),
+        Row("lm_head.weight", "heads.language-model.weight", head=True),
+        Row("score", "heads.classify", head=True),
+        Row("score", "heads.tag", head=True),
+        Row("qa_outputs", "heads.span", head=True),
+    ),
+    architectures={
+        "LlamaModel": Architecture(prefix=""),
+        "LlamaForCausalLM": Architecture((Head("language-model", bias=False),)),
+        "LlamaForSequenceClassification": Architecture((Head("classify", reads="last", outputs=2, bias=False),)),
+        "LlamaForTokenClassification": Architecture((Head("tag", outputs=2),)),
+        "LlamaForQuestionAnswering": Architecture((Head("span", outputs=2),), prefix="transformer."),
+    },
+    prefix="model.",
+    unused=(r"(model\.)?(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",),
+    presets={
+        "llama-7b": size(32, 4096, 32, 11008),
+        "llama-13b": size(40, 5120, 40, 13824),
+        "llama-30b": size(60, 6656, 52, 17920),
+        "llama-65b": size(80, 8192, 64, 22016),
+        "llama-2-7b": size(32, 4096, 32, 11008, rms_norm_eps=1e-5),
+        "llama-2-13b": size(40, 5120, 40, 13824, rms_norm_eps=1e-5),
+        "llama-2-70b": size(80, 8192, 64, 28672, num_key_value_heads=8, rms_norm_eps=1e-5),
+        "llama-3-8b": size(
+            32, 4096, 32, 14336, num_key_value_heads=8, vocab_size=128256, rope_theta=500000.0, rms_norm_eps=1e-5
+        ),
+        "smollm2-135m": size(
+            30,
+            576,
+            9,
+            1536,
+            num_key_value_heads=3,
+            vocab_size=49152,
+            rope_theta=100000.0,
+            rms_norm_eps=1e-5,
+            tie_word_embeddings=True,
+        ),
+    },
+    dialects={
+        "gguf": Dialect(
+            from_gguf,
+            (
+                Row("token_embd.weight", "embedding.tokens.weight", also=("output.weight",)),
+                Row("blk.{i}.attn_norm", "decoder.{i}.attention_norm_in"),
+                Row("blk.{i}.attn_q", "decoder.{i}.attention.q", PAIRED),
+                Row("blk.{i}.attn_k", "decoder.{i}.attention.k", PAIRED),
+                Row("blk.{i}.attn_v", "decoder.{i}.attention.v"),
+                Row("blk.{i}.attn_output", "decoder.{i}.attention.out"),
+                Row("blk.{i}.ffn_norm", "decoder.{i}.feed_forward_norm_in"),
+                Row("blk.{i}.ffn_gate", "decoder.{i}.feed_forward.gate"),
+                Row("blk.{i}.ffn_up", "decoder.{i}.feed_forward.value"),
+                Row("blk.{i}.ffn_down", "decoder.{i}.feed_forward.down"),
+                Row("output_norm", "decoder.norm"),
+                Row("output.weight", "heads.language-model.weight"),
+            ),
+        )
+    },
+)

@@ -1,0 +1,113 @@
+"""RoBERTa (Liu et al. 2019, arXiv 1907.11692) and XLM-R (Conneau et al. 2020): BERT that counts positions from its
+padding id on, has no next-sentence head, and classifies through a dense layer of its own."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from moduformer.architecture import Head, LearnedPositions, Norm, Transform
+from moduformer.families import bert
+from moduformer.families.family import Architecture, Family
+from moduformer.weights.config import Config, Get, Rule, key
+from moduformer.weights.plan import Row
+
+MASKED_LM = Head("masked-lm", transform=Transform(768, "gelu", Norm()), tied=True)
+CLASSIFY = Head("classify", reads="first", transform=Transform(768, "tanh"), outputs=2)
+
+
+@dataclass(frozen=True)
+class PositionsAfterPadding:
+    """The position table's rows include those up to the padding id, which no token but padding takes."""
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """`max_position_embeddings` and `pad_token_id` to the number, offset and uncounted token of positions."""
+        rows, pad = config.get("max_position_embeddings", 512), config.get("pad_token_id", 1)
+        return {
+            "embedding.positions.max": rows - pad - 1,
+            "embedding.positions.offset": pad + 1,
+            "embedding.positions.uncounted": pad,
+            "pad_id": pad,
+            "bos_id": config.get("bos_token_id", 0),
+            "eos_id": config.get("eos_token_id", 2),
+        }
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The same numbers back."""
+        positions = get("embedding.positions")
+        return {
+            "max_position_embeddings": positions.max + positions.offset,
+            "pad_token_id": positions.uncounted,
+            "bos_token_id": get("bos_id"),
+            "eos_token_id": get("eos_id"),
+        }
+
+
+CHANGED = ("hidden_size", "hidden_act", "max_position_embeddings", "vocab_size", "TokenIds")
+RULES: tuple[Rule, ...] = (
+    key("vocab_size", "vocab", default=50265),
+    key(
+        "hidden_size",
+        "dim",
+        "embedding.width",
+        "heads.pool.transform.width",
+        "heads.masked-lm.transform.width",
+        "heads.classify.transform.width",
+        default=768,
+    ),
+    key("hidden_act", f"{bert.BLOCK}.feed_forward.activation", default="gelu", table=bert.ACTIVATIONS),
+    PositionsAfterPadding(),
+    *(rule for rule in bert.RULES if getattr(rule, "name", type(rule).__name__) not in CHANGED),
+)
+
+HEADS = (
+    Row("lm_head.dense", "heads.masked-lm.transform.dense", head=True),
+    Row("lm_head.layer_norm", "heads.masked-lm.transform.norm", head=True),
+    Row("lm_head.decoder.weight", "heads.masked-lm.weight", head=True),
+    Row("lm_head.bias", "heads.masked-lm.bias", head=True, also=("lm_head.decoder.bias",)),
+    Row("classifier.dense", "heads.classify.transform.dense", head=True),
+    Row("classifier.out_proj", "heads.classify", head=True),
+    Row("classifier", "heads.tag", head=True),
+    Row("qa_outputs", "heads.span", head=True),
+)
+
+
+def member(model_type: str, name: str, presets: dict[str, dict[str, Any]]) -> Family:
+    """A family that is RoBERTa but for its name."""
+    body = tuple(replace(row, also=("lm_head.decoder",) if row.also else ()) for row in bert.BODY)
+    embedding = replace(bert.TEMPLATE.embedding, positions=LearnedPositions(512, offset=2, uncounted=1))
+    return Family(
+        model_type=model_type,
+        template=replace(bert.TEMPLATE, embedding=embedding),
+        rules=RULES,
+        rows=body + HEADS,
+        architectures={
+            f"{name}Model": Architecture((bert.POOL,), prefix=""),
+            f"{name}ForMaskedLM": Architecture((MASKED_LM,)),
+            f"{name}ForSequenceClassification": Architecture((CLASSIFY,)),
+            f"{name}ForTokenClassification": Architecture((bert.TAG,)),
+            f"{name}ForQuestionAnswering": Architecture((bert.SPAN,)),
+        },
+        prefix="roberta.",
+        unused=(r"(.*\.)?embeddings\.position_ids",),
+        presets=presets,
+    )
+
+
+PUBLISHED = {"max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+FAMILIES = {
+    "roberta": member(
+        "roberta",
+        "Roberta",
+        {
+            "roberta-base": bert.size(12, 768, vocab_size=50265, **PUBLISHED),
+            "roberta-large": bert.size(24, 1024, vocab_size=50265, **PUBLISHED),
+        },
+    ),
+    "xlm-roberta": member(
+        "xlm-roberta",
+        "XLMRoberta",
+        {
+            "xlm-roberta-base": bert.size(12, 768, vocab_size=250002, **PUBLISHED),
+            "xlm-roberta-large": bert.size(24, 1024, vocab_size=250002, **PUBLISHED),
+        },
+    ),
+}
