@@ -222,7 +222,8 @@ def classification_metrics(
         macro_f1=float(macro[2]),
         weighted_f1=float(weighted[2]),
         micro_f1=accuracy,
-        matthews=float(matthews_corrcoef(truth, guess)),
+        # With one class on both sides there is nothing to correlate; scikit-learn warns and answers 0.
+        matthews=float(matthews_corrcoef(truth, guess)) if len(np.union1d(truth, guess)) > 1 else 0.0,
         per_class=_per_class(truth, guess, labels, _names(names, classes)),
         confusion=confusion_matrix(truth, guess, labels=labels).tolist(),
         calibration_error=None if scores is None else expected_calibration_error(scores, truth),
