@@ -24,7 +24,7 @@ from moduformer.train.loop import train
 from moduformer.train.metrics import classification_metrics, multilabel_metrics
 from moduformer.train.objectives import Classification, MaskedLanguage, MultiLabel, Objective
 from moduformer.train.recipes import Recipe
-from moduformer.train.seeds import generator, kept_random, seed_all
+from moduformer.train.seeds import kept_random, seed_all
 from moduformer.train.settings import Settings
 
 MERGES = ("mean", "max")
@@ -217,7 +217,7 @@ def with_head(model: Model, head: Head, seed: int) -> Model:
     """A model with this one head on the same embedding and stacks (shared, not copied); the head is new."""
     made = build(replace(model.spec, heads=(head,)), device="meta")
     made.heads.to_empty(device=model.device)
-    initialise(made.heads, generator(seed, model.device))
+    initialise(made.heads, torch.Generator(device=model.device).manual_seed(seed))
     made.embedding, made.encoder, made.decoder = model.embedding, model.encoder, model.decoder
     made.tokenizer, made.notes = model.tokenizer, list(model.notes)
     return made.eval()

@@ -1,0 +1,67 @@
+"""The program: its commands, and what happens when one fails."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from moduformer import __version__
+from moduformer.cli import architecture, classify, data, training
+from moduformer.errors import ModuformerError
+
+INTERRUPTED = 130
+"""The exit status of a program that Ctrl-C ended."""
+
+
+class Program(TyperGroup):
+    """Commands whose expected errors are one paragraph on stderr and a status other than 0, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except ModuformerError as error:
+            print(f"moduformer: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            print("moduformer: interrupted", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader of our output (`head`) has seen enough. Python would complain again when it flushes.
+            sys.stdout = None  # type: ignore[assignment]
+            raise typer.Exit(0) from None
+
+
+app = typer.Typer(
+    cls=Program,
+    help="Every Transformer in one small library: fine-tune one on your own text, run it, see inside it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"moduformer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    """Nothing to do before a command."""
+
+
+app.command("train")(training.train)
+app.command("predict")(classify.predict)
+app.command("evaluate")(classify.evaluate)
+app.command("explore")(data.explore)
+app.command("show")(architecture.show)
+app.command("diff")(architecture.diff)
+app.command("convert")(architecture.convert)

@@ -1,0 +1,166 @@
+"""`moduformer train`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moduformer.cli.output import duration, grid, percent, result, say, size
+
+if TYPE_CHECKING:
+    from moduformer.tasks.classification_run import Outcome, RunSettings
+
+
+def train(
+    data: Annotated[
+        str, typer.Argument(help="CSV, TSV, JSON Lines or Parquet file, or a folder with train and test files.")
+    ],
+    text: Annotated[str | None, typer.Option(help="Column of texts; guessed if not given.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Column of labels; repeat it for several columns of 0 and 1.")
+    ] = None,
+    pair: Annotated[str | None, typer.Option(help="Column of second texts, for pairs.")] = None,
+    separator: Annotated[str | None, typer.Option(help="What separates several labels in a cell.")] = None,
+    task: Annotated[str, typer.Option(help="What to learn.")] = "classify",
+    model: Annotated[str, typer.Option(help="minilm, e5-small, a hub id or a folder.")] = "minilm",
+    recipe: Annotated[str, typer.Option(help="plain, ulmfit, lora or features.")] = "plain",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the result; default: named after data and model.")
+    ] = None,
+    evaluation: Annotated[
+        str | None, typer.Option(help="File to evaluate on; without one, a tenth of the rows is held out.")
+    ] = None,
+    few_shot: Annotated[int | None, typer.Option(min=1, help="Train on so many rows of each class only.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate of the top layer.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step.")] = None,
+    class_weight: Annotated[str | None, typer.Option(help="'balanced' lets rare classes count more.")] = None,
+    max_length: Annotated[int | None, typer.Option(min=4, help="Tokens of a window over a long text.")] = None,
+    stride: Annotated[int | None, typer.Option(min=0, help="Tokens that neighbouring windows share.")] = None,
+    merge: Annotated[str, typer.Option(help="How windows become one answer: mean or max.")] = "mean",
+    adapt: Annotated[bool, typer.Option("--adapt", help="Learn to guess masked words of the texts first.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen and cost; write nothing.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Fine-tune a model on your own file and write a folder with the model, its metrics, its card and a report."""
+    if task != "classify":
+        raise typer.BadParameter(f"{task!r} is not offered; use classify", param_hint="--task")
+    from moduformer.tasks.classification_run import RunSettings
+    from moduformer.tasks.classification_run import dry_run as look
+
+    settings = RunSettings(
+        data=data,
+        text=text,
+        labels=tuple(label or ()),
+        pair=pair,
+        separator=separator,
+        evaluation=evaluation,
+        few_shot=few_shot,
+        model=model,
+        recipe=recipe,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        class_weight=class_weight,
+        max_length=max_length,
+        stride=stride,
+        merge=merge,
+        adapt=adapt,
+        seed=seed,
+        device=device,
+    )
+    if dry_run:
+        facts = look(settings)
+        if as_json:
+            result(facts)
+        else:
+            _show_plan(facts)
+        return
+    _train(settings, out or _folder_for(settings), resume, as_json)
+
+
+def _train(settings: RunSettings, folder: Path, resume: bool, as_json: bool) -> None:
+    from moduformer.cli.progress import Progress
+    from moduformer.tasks.classification_run import train_run
+
+    progress = Progress()
+    try:
+        outcome = train_run(settings, folder, command=_command(settings), callbacks=[progress], resume=resume, say=say)
+    except KeyboardInterrupt:
+        progress.close()
+        say(f"stopped; what the last epoch reached is in {folder}, go on with --resume")
+        raise
+    finally:
+        progress.close()
+    if not outcome.finished:
+        raise typer.Exit(3)
+    if as_json:
+        metrics = outcome.metrics.to_dict()
+        result({"folder": str(outcome.folder), "seconds": outcome.seconds, "metrics": metrics})
+    else:
+        _show(outcome)
+
+
+def _show(outcome: Outcome) -> None:
+    metrics = outcome.metrics.to_dict()
+    shown = ("accuracy", "subset_accuracy", "micro_f1", "macro_f1", "weighted_f1", "matthews", "calibration_error")
+    rows = [[name, f"{metrics[name]:.4f}"] for name in shown if metrics.get(name) is not None]
+    if metrics.get("majority_accuracy") is not None:
+        rows.append(["accuracy of always saying the most frequent class", f"{metrics['majority_accuracy']:.4f}"])
+    grid(f"on {metrics['rows']:,} held-out rows", ["metric", "value"], rows)
+    print(f"{outcome.folder}: model, metrics.json, README.md, report.html ({duration(outcome.seconds)})")
+
+
+def _show_plan(facts: dict[str, Any]) -> None:
+    data, tokens, estimate = facts["data"], facts["tokens"], facts["estimate"]
+    rows = [
+        ["rows to train on", f"{data['rows_used']:,}"],
+        ["rows to evaluate on", f"{data['rows_evaluation']:,} ({data['evaluation_from']})"],
+        ["rows refused", f"{data['rows_refused']:,}"],
+        ["text column", data["text_column"] + (f" and {data['pair_column']}" if data["pair_column"] else "")],
+        ["label column", ", ".join(data["label_columns"])],
+        ["duplicate rows", f"{data['duplicates']:,} ({data['conflicting_duplicates']:,} with differing labels)"],
+        ["texts in both parts", f"{data['duplicates_across']:,}"],
+        ["tokens", f"{tokens['total']:,}, median {tokens['median']:.0f}, longest {tokens['longest']:,}"],
+        [f"texts over {tokens['max_length']} tokens", f"{tokens['long_texts']:,}, read as windows, nothing cut off"],
+        ["windows", f"{tokens['windows']:,}"],
+        ["model", f"{facts['model']['name']}, {facts['model']['parameters']:,} parameters"],
+        ["recipe", facts["recipe"]["name"]],
+        ["steps", f"{estimate['steps']:,}"],
+        ["time, about", duration(estimate["seconds"])],
+        ["memory, about", size(estimate["peak_memory_bytes"])],
+    ]
+    grid("what training would do", ["", ""], rows)
+    total = sum(c["train"] for c in data["classes"].values()) or 1
+    counts = [
+        [name, f"{c['train']:,}", percent(c["train"] / total), f"{c['evaluation']:,}"]
+        for name, c in data["classes"].items()
+    ]
+    grid("classes", ["class", "train", "share", "evaluation"], counts)
+    for line in data["refused"]:
+        say(f"refused: {line}")
+    for line in data["notes"]:
+        say(line)
+
+
+def _folder_for(settings: RunSettings) -> Path:
+    data = Path(settings.data)
+    stem = data.parent.name if data.stem.lower() == "train" and data.parent.name else data.stem
+    return Path("runs") / f"{stem}-{Path(settings.model).name}-{settings.recipe}"
+
+
+def _command(settings: RunSettings) -> str:
+    """The command with names of files but not of folders, which mean nothing on another machine."""
+    words = []
+    for word in sys.argv[1:]:
+        name, equals, value = word.partition("=")
+        shown = f"{name}={Path(value).name}" if equals and "/" in value and Path(value).exists() else word
+        words.append(Path(word).name if "/" in word and Path(word).exists() else shown)
+    return shlex.join(["moduformer", *words])

@@ -1,0 +1,477 @@
+"""A whole run of text classification: from a file to a folder with a model, its metrics, its card and its page."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moduformer.atomic import write_text
+from moduformer.errors import DataError, TrainingError
+from moduformer.tasks.text_classifier import TextClassifier
+from moduformer.train.callbacks import Callback, json_safe
+from moduformer.train.examples import Examples, few_shot, majority_accuracy, read_examples, split
+from moduformer.train.metrics import (
+    ClassificationMetrics,
+    MultilabelMetrics,
+    classification_metrics,
+    multilabel_metrics,
+)
+
+if TYPE_CHECKING:
+    from moduformer.train.loop import History
+
+DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt")
+HELD_OUT = 0.1
+"""The share of rows held out for evaluation where no evaluation file is given."""
+
+ENDED_EARLY = "terminated"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a person asked for. `labels` names one column of labels, or several columns of 0 and 1.
+
+    `model` to `class_weight` are `TextClassifier`'s; `few_shot` trains on so many rows of each class.
+    """
+
+    data: str
+    text: str | None = None
+    labels: tuple[str, ...] = ()
+    pair: str | None = None
+    separator: str | None = None
+    evaluation: str | None = None
+    few_shot: int | None = None
+    model: str = "minilm"
+    recipe: str = "plain"
+    epochs: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    class_weight: str | None = None
+    max_length: int | None = None
+    stride: int | None = None
+    merge: str = "mean"
+    adapt: bool = False
+    seed: int = 0
+    device: str | None = None
+    bad_rows: str = "report"
+
+    def estimator(self) -> TextClassifier:
+        """The estimator these settings describe."""
+        return TextClassifier(
+            model=self.model,
+            recipe=self.recipe,
+            epochs=self.epochs,
+            class_weight=self.class_weight,
+            random_state=self.seed,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+            stride=self.stride,
+            merge=self.merge,
+            adapt=self.adapt,
+            device=self.device,
+        )
+
+
+@dataclass
+class RunData:
+    """The rows of a run. `evaluation_from` says in words where the evaluation rows come from."""
+
+    train: Examples
+    evaluation: Examples
+    evaluation_from: str
+    refused: list[str] = field(default_factory=list)
+    refused_reasons: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_data(settings: RunSettings) -> RunData:
+    """Reads the rows to train on and those to evaluate on, which are never trained on.
+
+    Raises:
+        DataError: a file that cannot be used; names the file and the row.
+    """
+    source, beside = files_of(settings.data)
+    label = settings.labels[0] if len(settings.labels) == 1 else settings.labels or None
+    reading: dict[str, Any] = {"bad_rows": settings.bad_rows, "separator": settings.separator}
+    everything = read_examples(source, settings.text, label, settings.pair, **reading)
+    given = settings.evaluation or beside
+    if given is None:
+        train, evaluation = split(everything, HELD_OUT, settings.seed)
+        origin = f"{HELD_OUT:.0%} of the rows, stratified by class, seed {settings.seed}"
+        others: list[Examples] = []
+    else:
+        train = everything
+        columns = everything.label_columns
+        evaluation = read_examples(
+            given,
+            everything.text_column,
+            columns[0] if len(columns) == 1 else columns,
+            everything.pair_column,
+            classes=everything.classes,
+            **reading,
+        )
+        origin = Path(given).name
+        others = [evaluation]
+    if settings.few_shot is not None:
+        train = few_shot(train, settings.few_shot, settings.seed)
+    data = RunData(train, evaluation, origin, notes=[n for e in (everything, *others) for n in e.notes])
+    for examples in (everything, *others):
+        for row in examples.refused:
+            data.refused.append(f"{examples.name} {row.where()}: {row.reason}")
+            data.refused_reasons[row.reason] = data.refused_reasons.get(row.reason, 0) + 1
+    return data
+
+
+def files_of(data: str) -> tuple[str, str | None]:
+    """The training file, and the evaluation file that lies beside it where `data` is a folder."""
+    folder = Path(data).expanduser()
+    if not folder.is_dir():
+        return data, None
+    found = {path.stem.lower(): path for path in sorted(folder.iterdir()) if path.suffix.lower() in DATA_SUFFIXES}
+    if "train" not in found:
+        raise DataError(f"{folder} has no train.csv (or .tsv, .jsonl, .json, .parquet); name the file to train on")
+    beside = next((found[name] for name in ("test", "validation", "valid", "dev") if name in found), None)
+    return str(found["train"]), None if beside is None else str(beside)
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Outcome:
+    """What a finished run left in `folder`; `metrics` are of the evaluation rows."""
+
+    folder: Path
+    classifier: TextClassifier
+    metrics: Metrics
+    seconds: float
+    history: History | None = None
+    finished: bool = True
+
+
+@dataclass
+class Metrics:
+    """Scores of a classifier on some examples, and its probabilities for each of them."""
+
+    examples: Examples
+    probabilities: np.ndarray
+    scores: ClassificationMetrics | MultilabelMetrics
+    loss: float
+    majority_accuracy: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe numbers."""
+        data = {"rows": len(self.examples), "loss": self.loss, "majority_accuracy": self.majority_accuracy}
+        found: dict[str, Any] = json_safe(data | self.scores.to_dict())
+        return found
+
+
+def train_run(
+    settings: RunSettings,
+    folder: Path,
+    *,
+    command: str | None = None,
+    callbacks: Sequence[Callback] = (),
+    resume: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Trains, evaluates, and writes the folder. `say` gets a line of news now and then.
+
+    Raises:
+        DataError, TrainingError, SourceError, CheckpointError: see `read_data` and `TextClassifier.fit`.
+    """
+    began = time.monotonic()
+    _check_folder(folder, resume)
+    data = read_data(settings)
+    for note in data.notes:
+        say(note)
+    if data.refused:
+        say(f"{len(data.refused):,} rows cannot be used, the first: {data.refused[0]}")
+    say(f"{len(data.train):,} rows to train on, {len(data.evaluation):,} to evaluate on ({data.evaluation_from})")
+    classifier = settings.estimator()
+    recipe = classifier.resolved_recipe()
+    _write_json(folder / "settings.json", _resolved(settings, recipe, data, command))
+    trained = classifier.fit_examples(data.train, data.evaluation, callbacks=callbacks, folder=folder, resume=resume)
+    for note in trained.model.notes:
+        say(note)
+    history = trained.history
+    if history is not None and history.ended == ENDED_EARLY:
+        say(f"stopped on request; the checkpoint is in {folder}, go on with --resume")
+        metrics = evaluate_examples(classifier, data.evaluation)
+        return Outcome(folder, classifier, metrics, time.monotonic() - began, history, finished=False)
+    metrics = evaluate_examples(classifier, data.evaluation)
+    classifier.save(folder)
+    if classifier.adapter_ is not None:
+        save_adapter(classifier, folder / "adapter", settings.model)
+    _write_json(folder / "metrics.json", metrics.to_dict())
+    seconds = time.monotonic() - began
+    outcome = Outcome(folder, classifier, metrics, seconds, history)
+    from moduformer.tasks.classification_report import write_reports
+
+    write_reports(outcome, settings, data, recipe, command, say)
+    _drop_checkpoints(folder)
+    return outcome
+
+
+def evaluate_examples(classifier: TextClassifier, examples: Examples) -> Metrics:
+    """Scores on labelled examples that carry the classifier's classes."""
+    X: Any = examples.texts if examples.pairs is None else list(zip(examples.texts, examples.pairs))
+    scores = classifier.predict_proba(X)
+    targets, names = examples.targets, classifier.label_set_.names
+    kept = np.clip(scores, 1e-12, 1.0)
+    if classifier.multi_label_:
+        several = multilabel_metrics(targets, probabilities=scores, names=names, threshold=classifier.threshold)
+        rest = np.clip(1.0 - scores, 1e-12, 1.0)
+        loss = -(targets * np.log(kept) + (1 - targets) * np.log(rest)).mean()
+        return Metrics(examples, scores, several, float(loss), None)
+    found = classification_metrics(targets, scores.argmax(1), scores, names)
+    loss = -np.log(kept[np.arange(len(targets)), targets]).mean()
+    return Metrics(examples, scores, found, float(loss), majority_accuracy(examples))
+
+
+def evaluate_run(
+    folder: Path, data: str, text: str | None = None, labels: Sequence[str] = (), pair: str | None = None
+) -> tuple[TextClassifier, Metrics]:
+    """Scores of a saved classifier on a file; columns are those of its training unless named.
+
+    Raises:
+        DataError: the file cannot be used, or carries labels the classifier does not know.
+    """
+    classifier = TextClassifier.load(folder)
+    source, beside = files_of(data)
+    from moduformer.train.tables import read_table
+
+    table = read_table(beside or source, bad_rows="report")
+    columns = trained_columns(folder)
+    text = text or _present(columns.get("text"), table.columns)
+    pair = pair or _present(columns.get("pair"), table.columns)
+    label: Any = list(labels) or [c for c in columns.get("labels") or [] if c in table.columns]
+    label = label[0] if len(label) == 1 else label or None
+    from moduformer.train.examples import label_examples
+
+    examples = label_examples(table, text, label, pair, classes=classifier.label_set_)
+    if not len(examples):
+        raise DataError(f"{data}: there are no rows to evaluate on")
+    return classifier, evaluate_examples(classifier, examples)
+
+
+def trained_columns(folder: Path) -> dict[str, Any]:
+    """The columns a run was trained on, where its folder says so."""
+    try:
+        stored = json.loads((folder / "settings.json").read_bytes())
+        columns = stored.get("columns")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
+    return columns if isinstance(columns, dict) else {}
+
+
+def _present(column: Any, columns: Sequence[str]) -> str | None:
+    return column if isinstance(column, str) and column in columns else None
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A row that was answered wrong, with the probability of the answer."""
+
+    where: str
+    text: str
+    true: str
+    predicted: str
+    probability: float
+
+
+def worst_mistakes(metrics: Metrics, names: Sequence[str], most: int = 10) -> list[Mistake]:
+    """The wrong answers the classifier was most sure of (none for multi-label)."""
+    examples, scores = metrics.examples, metrics.probabilities
+    if examples.multi_label:
+        return []
+    chosen = scores.argmax(1)
+    sure = scores[np.arange(len(scores)), chosen]
+    wrong = np.flatnonzero(chosen != examples.targets)
+    return [
+        Mistake(
+            examples.where(int(i)),
+            examples.texts[i],
+            names[examples.targets[i]],
+            names[chosen[i]],
+            float(sure[i]),
+        )
+        for i in wrong[np.argsort(-sure[wrong], kind="stable")][:most]
+    ]
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder} is a file; choose another folder with --out")
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        raise TrainingError(f"{folder} is not empty; go on with --resume, or choose another folder with --out")
+    if resume and (folder / "metrics.json").is_file() and not (folder / "checkpoints").is_dir():
+        raise TrainingError(f"{folder} holds a finished run; there is nothing to resume")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{folder} cannot be made ({error.strerror}); choose another folder with --out") from None
+
+
+def _resolved(settings: RunSettings, recipe: Any, data: RunData, command: str | None) -> dict[str, Any]:
+    from moduformer.train.settings import plain
+
+    return {
+        "command": command,
+        "asked": asdict(settings),
+        "recipe": {
+            "name": recipe.name,
+            "settings": recipe.settings.identity(),
+            "lora": plain(recipe.lora),
+            "adaptation": plain(recipe.adaptation),
+        },
+        "columns": {
+            "text": data.train.text_column,
+            "pair": data.train.pair_column,
+            "labels": list(data.train.label_columns),
+        },
+        "rows": {"train": len(data.train), "evaluation": len(data.evaluation), "refused": len(data.refused)},
+        "evaluation": data.evaluation_from,
+    }
+
+
+def _write_json(path: Path, data: Any) -> None:
+    try:
+        write_text(path, json.dumps(json_safe(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def save_adapter(classifier: TextClassifier, folder: Path, base: str) -> Path:
+    """Writes the low-rank adapters of a classifier in PEFT's layout."""
+    from moduformer.weights.plan import expand
+
+    model = classifier.model_
+    assert model.origin is not None
+    names = {entry.name: entry.file for entry in expand(model.origin.family.rows, model, model.origin.prefix)}
+    adapter = classifier.adapter_
+    adapter.unmerge()
+    try:
+        path: Path = adapter.save(folder, model, names.__getitem__, base=base)
+    finally:
+        adapter.merge()
+    return path
+
+
+def _drop_checkpoints(folder: Path) -> None:
+    """A finished run is not resumed; its optimizer's state would be three times the size of the model."""
+    import shutil
+
+    for place in (folder / "checkpoints", folder / "adaptation" / "checkpoints"):
+        shutil.rmtree(place, ignore_errors=True)
+
+
+# Looking before training ---------------------------------------------------------------------------------------------
+
+
+def dry_run(settings: RunSettings, steps: int = 4) -> dict[str, Any]:
+    """What a run would do and cost, as JSON-safe facts; a few steps are timed and nothing is written.
+
+    Raises what the run itself would.
+    """
+    from moduformer.tasks.classifier_training import new_classifier
+    from moduformer.tasks.windowing import windower
+    from moduformer.train.batching import Plan
+    from moduformer.train.examples import check_trainable, duplicates, leaks
+
+    data = read_data(settings)
+    check_trainable(data.train, data.evaluation)
+    classifier = settings.estimator()
+    recipe = classifier.resolved_recipe()
+    loop = recipe.settings
+    model = new_classifier(settings.model, data.train.classes, settings.seed, settings.device)
+    read = windower(model, settings.max_length, settings.stride)
+    lengths = np.asarray(read.count(data.train.texts, data.train.pairs))
+    texts = read(data.train.texts, data.train.pairs)
+    plan = Plan(texts.encoded.lengths, loop.batch_size * loop.accumulate, loop.batch_tokens, loop.seed)
+    total = plan.steps(loop.epochs)
+    epochs = 1 if recipe.frozen_features else loop.epochs
+    seconds, memory = _timed(settings, data, steps)
+    counts, evaluated = data.train.counts(), data.evaluation.counts()
+    return {
+        "data": {
+            "name": data.train.name,
+            "rows_used": len(data.train),
+            "rows_evaluation": len(data.evaluation),
+            "evaluation_from": data.evaluation_from,
+            "rows_refused": len(data.refused),
+            "refused": data.refused[:20],
+            "text_column": data.train.text_column,
+            "pair_column": data.train.pair_column,
+            "label_columns": list(data.train.label_columns),
+            "multi_label": data.train.multi_label,
+            "classes": {
+                name: {"train": int(counts[i]), "evaluation": int(evaluated[i])}
+                for i, name in enumerate(data.train.classes.names)
+            },
+            "duplicates": sum(len(d.indices) - 1 for d in duplicates(data.train)),
+            "conflicting_duplicates": sum(not d.labels_agree for d in duplicates(data.train)),
+            "duplicates_across": len(leaks(data.train, data.evaluation)),
+            "notes": data.notes,
+        },
+        "tokens": {
+            "total": int(lengths.sum()),
+            "median": float(np.median(lengths)),
+            "longest": int(lengths.max()),
+            "max_length": read.max_length,
+            "long_texts": int((lengths > read.max_length).sum()),
+            "windows": len(texts.owner),
+            "dropped": 0,
+        },
+        "model": {"name": settings.model, "parameters": model.num_parameters(), "notes": model.notes},
+        "recipe": {"name": recipe.name, "settings": loop.identity()},
+        "estimate": {
+            "steps": 0 if recipe.frozen_features else total,
+            "seconds_per_window": seconds,
+            "seconds": seconds * len(texts.owner) * epochs,
+            "peak_memory_bytes": memory,
+        },
+    }
+
+
+def _timed(settings: RunSettings, data: RunData, steps: int) -> tuple[float, int | None]:
+    """Seconds a window of real training (or of reading, for frozen features), and the process's peak memory."""
+    from moduformer.tasks.classifier_training import Training, train_classifier
+    from moduformer.train.groups import GradualUnfreezing, TrainAll
+
+    recipe = replace(settings, epochs=1, adapt=False).estimator().resolved_recipe()
+    if isinstance(recipe.settings.policy, GradualUnfreezing):
+        # It begins with the head alone, which would look far cheaper than the run is.
+        recipe = replace(recipe, settings=replace(recipe.settings, policy=TrainAll()))
+    rows = np.random.default_rng(settings.seed).permutation(len(data.train))
+    part = data.train.select(rows[: recipe.settings.batch_size * recipe.settings.accumulate * steps])
+    length, stride = settings.max_length, settings.stride
+    job = Training(settings.model, recipe, part, class_weight=None, max_length=length, stride=stride)
+    began = time.perf_counter()
+    trained = train_classifier(job)
+    spent = time.perf_counter() - began if trained.history is None else trained.history.seconds
+    return spent / max(len(trained.windows.owner), 1), peak_memory()
+
+
+def peak_memory() -> int | None:
+    """The most memory this process has held, in bytes; None where the system does not say."""
+    try:
+        import resource
+        import sys
+    except ImportError:
+        return None
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
+
+
+__all__ = ["Outcome", "RunSettings", "dry_run", "evaluate_run", "read_data", "train_run"]
