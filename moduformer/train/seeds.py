@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from moduformer.model import Model, initialise
 from moduformer.train.checkpoint import random_states, restore_random
 
 
@@ -19,11 +20,6 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator of its own for new weights, such as a new head's: `initialise(head, generator(seed))`."""
-    return torch.Generator(device=device).manual_seed(seed)
-
-
 @contextmanager
 def kept_random() -> Iterator[None]:
     """Leaves the caller's generators as they were: training must not change what the caller draws next."""
@@ -32,3 +28,8 @@ def kept_random() -> Iterator[None]:
         yield
     finally:
         restore_random(data, tensors)
+
+
+def draw_head(model: Model, kind: str, seed: int) -> None:
+    """Draws the weights of one head anew, as for a new task; the same seed draws the same weights anywhere."""
+    initialise(model.heads[kind], torch.Generator(device=model.device).manual_seed(seed))
