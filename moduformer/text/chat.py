@@ -236,8 +236,14 @@ def _free_block(contents: Any, size: int) -> int:
     """The first of a run of private-use characters that appear in none of the contents."""
     used: set[str] = set()
     waiting = [contents]
+    # Messages may contain themselves; that is refused later, not walked forever here.
+    seen: set[int] = set()
     while waiting:
         value = waiting.pop()
+        if isinstance(value, Mapping | list | tuple):
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
         if isinstance(value, str):
             if not value.isascii():
                 used.update(character for character in value if character >= "\U000f0000")

@@ -54,7 +54,7 @@ def make_environment():
     class Generation(jinja2.ext.Extension):
         """`{% generation %}` marks the model's own words for training; rendering only keeps its body."""
 
-        tags = frozenset({"generation"})
+        tags = {"generation"}  # noqa: RUF012 - the base class declares a plain set
 
         def parse(self, parser):
             line = next(parser.stream).lineno

@@ -5,11 +5,13 @@ Everything ends in one `tokenizers.Tokenizer`: `tokenizer.json` is screened and 
 """
 
 import hashlib
+import io
 import json
 import os
 import re
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -177,14 +179,14 @@ class Tokenizer:
         return cls._from_data(data, settings, files, f"{where}/{source}", family)
 
     @classmethod
-    def from_json(cls, content: bytes, where: str = "tokenizer.json", **special: str) -> "Tokenizer":
+    def from_json(cls, content: bytes, /, where: str = "tokenizer.json", **special: str) -> "Tokenizer":
         """Load the content of one `tokenizer.json`; `special` names roles, as in `from_tokenizers`."""
         data = parse_json(content, where)
         settings = TokenizerSettings().with_named(**special)
         return cls._from_data(data, settings, {"tokenizer.json": content}, where)
 
     @classmethod
-    def from_tokenizers(cls, raw: tokenizers.Tokenizer, **special: Any) -> "Tokenizer":
+    def from_tokenizers(cls, raw: tokenizers.Tokenizer, /, **special: Any) -> "Tokenizer":
         """Wrap a `tokenizers.Tokenizer` made elsewhere, for example from the vocabulary inside a GGUF file.
 
         Args:
@@ -252,8 +254,10 @@ class Tokenizer:
         if not 8 <= vocab_size <= 2_000_000:
             raise TextError(f"a vocabulary of {vocab_size} tokens; choose 8 to 2,000,000.")
         with tokenizer_errors(f"cannot train a {kind} vocabulary of {vocab_size} tokens on these texts"):
-            raw, trainer, special = _RECIPES[kind](vocab_size, lowercase)
-            raw.train_from_iterator(_encodable(texts), trainer)
+            listed = list(_encodable(texts))
+            if not any(text.strip() for text in listed):
+                raise TextError("there is no text to learn a vocabulary from.")
+            raw, special = _RECIPES[kind](listed, vocab_size, lowercase)
             if kind != "bpe":
                 _frame_trained(raw, special["cls"], special["sep"])
         return cls.from_tokenizers(raw, **special)
@@ -295,12 +299,17 @@ class Tokenizer:
                 )
 
     def _add_missing(self, wanted: list[AddedFlags]) -> None:
-        known = {token.content for token in self._raw.get_added_tokens_decoder().values()}
+        known = {token.content: token for token in self._raw.get_added_tokens_decoder().values()}
         missing = []
         for flags in wanted:
-            if flags.content not in known:
-                known.add(flags.content)
-                missing.append(_added_token(flags, special=True))
+            found = known.get(flags.content)
+            if found is None:
+                found = known[flags.content] = _added_token(flags, special=True)
+                missing.append(found)
+            elif not found.special:
+                # A list of special tokens has the last word over `added_tokens.json`, which knows no such flag.
+                found.special = True
+                missing.append(found)
         if missing:
             self._raw.add_special_tokens(missing)
 
@@ -466,12 +475,10 @@ class Tokenizer:
     def _probe_frame(self, pair: bool) -> list[FrameStep]:
         with tokenizer_errors("the template of this tokenizer cannot be read"):
             texts: Iterator[str] = iter(["a", "1", ".", "가", "the", "<", "\n", "Z", *self._raw.get_vocab()])
-            probe = next(
-                (row for row in (self._raw.encode(t, add_special_tokens=False) for t in texts) if row.ids), None
-            )
+            probe = next((text for text in texts if self._raw.encode(text, add_special_tokens=False).ids), None)
             if probe is None:
                 raise TextError("no text gives a token.")
-            framed = self._raw.post_process(probe, probe if pair else None, True)
+            framed = self._raw.encode(probe, probe if pair else None)
             steps: list[FrameStep] = []
             for number, type_id, sequence in zip(framed.ids, framed.type_ids, framed.sequence_ids):
                 if sequence is None:
@@ -763,20 +770,51 @@ def _frame_trained(raw: tokenizers.Tokenizer, cls: str, sep: str) -> None:
     )
 
 
-def _wordpiece_recipe(vocab_size: int, lowercase: bool) -> tuple[tokenizers.Tokenizer, Any, dict[str, str]]:
+#: Characters a trained vocabulary holds at most; rarer ones become unknown (the default of the library's trainers).
+_ALPHABET = 1000
+
+
+def _wordpiece_recipe(
+    texts: list[str], vocab_size: int, lowercase: bool
+) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
     special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-    raw = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
     # Accents stay: taking them off would also take Hangul syllables apart.
-    raw.normalizer = tokenizers.normalizers.BertNormalizer(strip_accents=False, lowercase=lowercase)
-    raw.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    raw.decoder = tokenizers.decoders.WordPiece()
+    normalizer = tokenizers.normalizers.BertNormalizer(strip_accents=False, lowercase=lowercase)
+    words = tokenizers.pre_tokenizers.BertPreTokenizer()
+    counts: Counter[str] = Counter()
+    for text in texts:
+        for word, _ in words.pre_tokenize_str(normalizer.normalize_str(text)):
+            counts.update(word[:1])
+            counts.update("##" + character for character in word[1:])
+    singles: Counter[str] = Counter()
+    for token, count in counts.items():
+        singles[token[-1]] += count
+    alphabet = sorted(singles, key=lambda character: (-singles[character], character))[:_ALPHABET]
+    inner = sorted(token for token in counts if token.startswith("##") and token[-1] in set(alphabet))
+    # The trainer numbers characters inside words in the order of a hash map, which decides ties and differs from run
+    # to run; naming them among the special tokens fixes their order. The result keeps only the real special tokens.
+    learner = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
+    learner.normalizer, learner.pre_tokenizer = normalizer, words
     trainer = tokenizers.trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=list(special.values()), show_progress=False
+        vocab_size=vocab_size,
+        special_tokens=[*special.values(), *inner],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
     )
-    return raw, trainer, special
+    learner.train_from_iterator(texts, trainer)
+    raw = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece(learner.get_vocab(with_added_tokens=False), unk_token="[UNK]")
+    )
+    raw.normalizer, raw.pre_tokenizer = normalizer, words
+    raw.decoder = tokenizers.decoders.WordPiece()
+    raw.add_special_tokens(list(special.values()))
+    return raw, special
 
 
-def _unigram_recipe(vocab_size: int, lowercase: bool) -> tuple[tokenizers.Tokenizer, Any, dict[str, str]]:
+def _unigram_recipe(texts: list[str], vocab_size: int, lowercase: bool) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
+    import sentencepiece
+
     special = {
         "bos": "<s>",
         "pad": "<pad>",
@@ -786,25 +824,33 @@ def _unigram_recipe(vocab_size: int, lowercase: bool) -> tuple[tokenizers.Tokeni
         "cls": "<s>",
         "sep": "</s>",
     }
-    raw = tokenizers.Tokenizer(tokenizers.models.Unigram())
-    steps: list[Any] = [tokenizers.normalizers.NFKC()]
-    if lowercase:
-        steps.append(tokenizers.normalizers.Lowercase())
-    raw.normalizer = tokenizers.normalizers.Sequence(steps)
-    raw.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
-        [tokenizers.pre_tokenizers.WhitespaceSplit(), tokenizers.pre_tokenizers.Metaspace()]
-    )
-    raw.decoder = tokenizers.decoders.Metaspace()
-    trainer = tokenizers.trainers.UnigramTrainer(
+    # SentencePiece's own trainer (Kudo 2018): that of `tokenizers` gives another vocabulary in every process.
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=written,
         vocab_size=vocab_size,
-        special_tokens=list(dict.fromkeys(special.values())),
-        unk_token="<unk>",
-        show_progress=False,
+        model_type="unigram",
+        hard_vocab_limit=False,
+        character_coverage=0.9999,
+        normalization_rule_name="nmt_nfkc_cf" if lowercase else "nmt_nfkc",
+        max_sentence_length=2**20,
+        num_threads=4,
+        minloglevel=3,
+        bos_id=0,
+        pad_id=1,
+        eos_id=2,
+        unk_id=3,
+        control_symbols=["<mask>"],
     )
-    return raw, trainer, special
+    model = read_model(written.getvalue(), "the trained vocabulary")
+    data = sentencepiece_tokenizer(model, "plain", {})
+    raw = tokenizers.Tokenizer.from_str(json.dumps(data, ensure_ascii=False))
+    raw.add_special_tokens(list(dict.fromkeys(special.values())))
+    return raw, special
 
 
-def _bpe_recipe(vocab_size: int, lowercase: bool) -> tuple[tokenizers.Tokenizer, Any, dict[str, str]]:
+def _bpe_recipe(texts: list[str], vocab_size: int, lowercase: bool) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
     special = {"eos": "<|endoftext|>", "pad": "<|padding|>"}
     raw = tokenizers.Tokenizer(tokenizers.models.BPE())
     raw.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -816,7 +862,8 @@ def _bpe_recipe(vocab_size: int, lowercase: bool) -> tuple[tokenizers.Tokenizer,
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    return raw, trainer, special
+    raw.train_from_iterator(texts, trainer)
+    return raw, special
 
 
 _RECIPES = {"wordpiece": _wordpiece_recipe, "unigram": _unigram_recipe, "bpe": _bpe_recipe}
