@@ -269,6 +269,21 @@ def test_errors_never_carry_credentials(tmp_path: Path) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+def test_chunked_answer_without_a_length_is_read_to_its_end(tmp_path: Path) -> None:
+    def answer(handler, server):
+        send(handler, 200, {"Transfer-Encoding": "chunked"}, length=-1)
+        for start in range(0, len(CONTENT), 100_000):
+            piece = CONTENT[start : start + 100_000]
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            if start == 300_000 and len(server.requests) == 1:
+                return
+        handler.wfile.write(b"0\r\n\r\n")
+
+    with serving(answer) as server:
+        assert fetch(server.url + "/f", tmp_path / "f").read_bytes() == CONTENT
+    assert len(server.requests) == 2
+
+
 def test_progress_reports_bytes_and_total(tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
     with serving(lambda handler, server: send_file(handler, CONTENT)) as server:

@@ -291,6 +291,8 @@ def test_which_weights_are_chosen() -> None:
         "pytorch_model-00001-of-00001.bin",
         "pytorch_model.bin.index.json",
     }
+    hostile = ["../../evil.csv", "/evil.csv", "a\\..\\evil.csv", "C:evil.csv", "a/../../evil.csv", "x\x00.csv"]
+    assert [file.name for file in select(listed(*hostile, "good/rows.csv"), "org/m", "dataset")] == ["good/rows.csv"]
     with pytest.raises(SourceError, match=r"m-q4\.gguf"):
         select(listed("m-q4.gguf", "config.json"), "org/m", "model")
 

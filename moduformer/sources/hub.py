@@ -35,7 +35,7 @@ _Answer = TypeVar("_Answer")
 _DEFAULT_ENDPOINT = "https://huggingface.co"
 _TRUE = frozenset({"1", "on", "yes", "true"})
 # With a package mirror to fall back on, a silent hub may not hold a person up; without one it is worth waiting for.
-_BRIEF_SECONDS = 2.5
+_BRIEF_SECONDS = 2.0
 _PATIENT_SECONDS = 15.0
 _REMEMBER_SECONDS = 300.0
 
