@@ -41,10 +41,10 @@ def refused(
     place = tmp_path / f"case{len(list(tmp_path.iterdir()))}"
     place.mkdir()
     tracemalloc.start()
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(SourceError, match=reason):
         unpack(place, content, name=name, **options)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()
     written = [path for path in place.rglob("*") if path.is_file() and path.name != name]
