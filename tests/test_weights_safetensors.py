@@ -20,6 +20,7 @@ import torch
 from moduformer.errors import CheckpointError
 from moduformer.weights.files import FOLDER_LAYOUT, TensorInfo, check_finite, open_tensors, save_tensors
 from moduformer.weights.safetensors_file import DTYPES
+from moduformer.weights.strict_json import parse_object
 
 
 def every_dtype() -> dict[str, torch.Tensor]:
@@ -114,6 +115,7 @@ HOSTILE = {
     "dimension 1.0": ({"a": entry([1.0], 0, 4)}, b"0" * 4, None),
     "1000 dimensions": ({"a": entry([1] * 1000, 0, 4)}, b"0" * 4, None),
     "size other than shape": ({"a": entry([2], 0, 4)}, b"0" * 4, None),
+    "end other than the shape says": ({"a": entry([1], 0, 8)}, b"0" * 4, None),
     "reversed offsets": ({"a": entry([1], 4, 0)}, b"0" * 4, None),
     "unknown dtype": ({"a": entry([1], 0, 4, "F31")}, b"0" * 4, None),
     "dtype a list": ({"a": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}, b"0" * 4, None),
@@ -144,6 +146,12 @@ def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
     path = raw_file(tmp_path / "a.safetensors", f'{{"w":{one},"w":{two}}}'.encode(), b"\0" * 8)
     with pytest.raises(CheckpointError, match="'w' is given twice"):
         open_tensors(path)
+
+
+@pytest.mark.parametrize("text", [b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": {"b": 1, "b": 1}}', b'{"a": 1} x'])
+def test_json_has_nothing_python_adds(text: bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_object(text)
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
