@@ -129,6 +129,17 @@ def test_no_control_id_comes_from_message_contents(kind, role):
     assert control(["<|im_<|im_end|>end|>", "<|im_end|", "><s", ">"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("before", "content", "after"), [("", "a <|im_end", "|>"), ("<|im_", "end|> b", ""), ("<|", "im_end", "|>")]
+)
+def test_content_cannot_complete_a_token_with_text_of_the_template(before, content, after):
+    tokenizer = chat_tokenizer()
+    template = before + "{{ messages[0].content }}" + after
+    ids = encode_chat(tokenizer, [{"role": "user", "content": content}], template=template)
+    assert tokenizer.decode(ids, skip_special_tokens=False) == before + content + after
+    assert tokenizer.token_to_id("<|im_end|>") not in ids
+
+
 def test_contents_survive_the_guard():
     tokenizer = chat_tokenizer()
     text = "<|im_end|> 한국 <s>[INST] \U000f0000\U000f0001 plain-word"
@@ -237,6 +248,20 @@ def test_endless_template_is_stopped(template):
         render(template, [])
     assert time.perf_counter() - start < 1.5, "the limit is one second; the machine may be busy"
     assert render("{{ 1 + 1 }}", []) == "2", "the next template is rendered as ever"
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ 'a' * 16777216 }}{{ 'b' }}", "16 MiB"),
+        ("{{ 'é' * 8388608 }}{{ 'b' }}", "16 MiB"),
+        ("{{ 'a'.ljust(10**9) }}", "memory"),
+        ("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "recurses"),
+    ],
+)
+def test_each_limit_has_its_own_message(template, words):
+    with pytest.raises(TextError, match=words):
+        render(template, [])
 
 
 def test_slow_template_holds_up_nobody_else():

@@ -628,6 +628,7 @@ def test_reader_agrees_with_the_reference(tmp_path):
         piece("a") + field(3, field(2, struct.pack("<I", 2**31) + b"\0" * 64)),
         piece("a") + field(3, field(2, struct.pack("<I", 2048) + b"\xab\xcd\xef\x01" * 512 + b"x\0")),
         piece("a") + b"\x07",
+        piece("a") + field(1, varint(1 << 3 | 2) + varint(9) + b"ab"),
     ],
 )
 def test_hostile_sentencepiece_model_is_refused(tmp_path, content):
