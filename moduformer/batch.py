@@ -49,6 +49,12 @@ class Rows:
         """The row number of every token, `[tokens]`."""
         return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.positions.device), self._lengths)
 
+    def places(self, chosen: Sequence[int]) -> Tensor:
+        """Where the tokens of some rows lie in the flat run, row after row, `[their tokens]`."""
+        starts = self.starts.tolist()
+        runs = [torch.arange(starts[i], starts[i] + self.lengths[i]) for i in chosen]
+        return torch.cat(runs).to(self.positions.device)
+
     @cached_property
     def _lengths(self) -> Tensor:
         return torch.tensor(self.lengths, device=self.positions.device)
@@ -100,6 +106,16 @@ class Batch:
             if segments is None
             else torch.tensor([s for i in order for s in segments[i]], dtype=torch.long, device=device),
         )
+
+    @classmethod
+    def following(
+        cls, rows: Sequence[Sequence[int]], seen: Sequence[int] | Tensor, device: torch.device | str | None = None
+    ) -> Batch:
+        """The next tokens of every row of a cache, in the caller's order; `seen` are the tokens it holds of each."""
+        batch = cls.from_lists(rows, order=range(len(rows)), device=device)
+        before = torch.as_tensor(seen, device=device)[batch.rows.row_of]
+        positions = batch.rows.positions + before
+        return replace(batch, rows=replace(batch.rows, positions=positions, regular=not bool(before.any())))
 
     @classmethod
     def from_padded(
@@ -161,6 +177,21 @@ class Batch:
         tokens = torch.cat((self.tokens[:1], self.tokens[:-1])).index_fill(0, self.rows.starts, start)
         return replace(self, tokens=tokens, segments=None, task_types=None)
 
+    def select(self, chosen: Sequence[int]) -> Batch:
+        """Some of this batch's rows as a batch of their own, in the order given; a row may come more than once."""
+        places = self.rows.places(chosen)
+        lengths = tuple(self.rows.lengths[i] for i in chosen)
+        rows = Rows(lengths, self.rows.positions[places], self.rows.regular)
+        return Batch(
+            tokens=self.tokens[places],
+            rows=rows,
+            order=tuple(range(len(lengths))),
+            cells=rows.row_of * self.width + self.cells[places] % self.width,
+            width=self.width,
+            segments=None if self.segments is None else self.segments[places],
+            task_types=None if self.task_types is None else self.task_types[places],
+        )
+
     def pad(self, flat: Tensor) -> Tensor:
         """`[tokens, ...]` back on the caller's grid `[rows, width, ...]`, zero where there is no token."""
         count = len(self.order)
@@ -170,7 +201,14 @@ class Batch:
         return grid.index_copy(0, self.cells, flat).view(count, self.width, *flat.shape[1:])
 
     def gather(self, grid: Tensor) -> Tensor:
-        """The values of a padded grid `[rows, width]` at this batch's tokens, `[tokens]`."""
+        """The values of a padded grid `[rows, width]` at this batch's tokens, `[tokens]`.
+
+        Raises `TextError` for a grid of another shape, whose values would silently belong to other tokens.
+        """
+        if grid.shape[:2] != (len(self.order), self.width):
+            raise TextError(
+                f"labels must be {[len(self.order), self.width]} as the input is, but are {list(grid.shape)}"
+            )
         return grid.reshape(-1, *grid.shape[2:])[self.cells]
 
     def restore(self, per_row: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ heads are stored once, never expanded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from moduformer.architecture import Stack
 from moduformer.batch import Rows
+from moduformer.errors import TextError
 from moduformer.kernels import Group, Layout, _real
 
 
@@ -26,31 +28,38 @@ class Slots:
 
     def place(self, rows: Rows) -> Placement:
         """Gives every new token a slot, making room first."""
-        longest = max(rows.lengths)
-        last = int(rows.positions.max()) + 1
-        old = self.positions
-        capacity = old.shape[1]
-        needed = last if self.window is None else min(last, self.window + longest - 1)
-        moved = None
-        if needed > capacity:
-            grown = max(needed, 2 * capacity, 16) if self.window is None else needed
-            self.positions = old.new_full((old.shape[0], grown), -1)
-            kept_row, kept_slot = (old >= 0).nonzero(as_tuple=True)
-            kept = old[kept_row, kept_slot]
-            target = kept_row * grown + kept % grown
-            self.positions.view(-1)[target] = kept
-            moved = (kept_row * capacity + kept_slot, target)
+        first = not self.positions.numel()
+        longest, last = max(rows.lengths), int(rows.positions.max()) + 1
+        if self.window is None:
+            needed = last
+        else:
+            # A first pass attends to its own tokens, so the ring holds only what later ones can see.
+            needed = min(last, self.window if first else self.window + longest - 1)
+        moved = self._resize(needed)
         size = self.positions.shape[1]
         index = rows.row_of * size + rows.positions % size
-        # In a prompt longer than the ring later tokens of a row overwrite earlier ones.
-        if self.window is not None and longest > size:
+        keep = None
+        if longest > size:
             keep = rows.positions > (rows.positions[rows.ends] - size)[rows.row_of]
-        else:
-            keep = None
-        self.positions.view(-1)[index if keep is None else index[keep]] = (
-            rows.positions if keep is None else rows.positions[keep]
-        )
-        return Placement(rows.positions, index, keep, moved, size, self._layout(rows))
+            index = index[keep]
+        self.positions.view(-1)[index] = rows.positions if keep is None else rows.positions[keep]
+        return Placement(index, keep, moved, size, None if first else self._layout(rows))
+
+    def _resize(self, needed: int) -> tuple[Tensor, Tensor] | None:
+        """Makes room for `needed` slots a row, or gives back a ring's that a long chunk had needed."""
+        old, (count, capacity) = self.positions, self.positions.shape
+        if needed <= capacity and (self.window is None or capacity <= 2 * max(needed, self.window)):
+            return None
+        size = max(needed, 2 * capacity, 16)
+        if self.window is not None:
+            size = max(needed, min(size, self.window))
+        remembered = old > old.amax(1, keepdim=True) - size if capacity else old >= 0
+        row, slot = (remembered & (old >= 0)).nonzero(as_tuple=True)
+        kept = old[row, slot]
+        target = row * size + kept % size
+        self.positions = old.new_full((count, size), -1)
+        self.positions.view(-1)[target] = kept
+        return row * capacity + slot, target
 
     def _layout(self, rows: Rows) -> Layout:
         # Grown storage is mostly empty at first; only the filled part is looked at.
@@ -70,14 +79,14 @@ class Slots:
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """The result of `Slots.place`: flat slot numbers of new tokens, and old ones moved because storage grew."""
+    """The result of `Slots.place`: flat slot numbers of the new tokens that are kept, and old ones moved because
+    storage changed size. `layout` says who meets whom; None in a first pass, which needs no stored keys."""
 
-    positions: Tensor
     index: Tensor
     keep: Tensor | None
     moved: tuple[Tensor, Tensor] | None
     capacity: int
-    layout: Layout
+    layout: Layout | None
 
 
 @dataclass(eq=False)
@@ -89,32 +98,43 @@ class LayerCache:
     cross: tuple[Tensor, Tensor] | None = None
 
     def extend(self, k: Tensor, v: Tensor, placement: Placement, rows: int) -> tuple[Tensor, Tensor]:
-        """Stores new flat keys and values; returns all of them, flat over `[rows * keys]`."""
+        """Stores new flat keys and values; returns those that `placement.layout` speaks of, flat."""
         self.k = self._store(self.k, k, placement, rows)
         self.v = self._store(self.v, v, placement, rows)
+        if placement.layout is None:
+            return k, v
         keys = placement.layout.groups[0].keys
         return self.k[:, :keys].reshape(-1, *k.shape[1:]), self.v[:, :keys].reshape(-1, *v.shape[1:])
 
     @staticmethod
     def _store(held: Tensor | None, new: Tensor, placement: Placement, rows: int) -> Tensor:
         if held is None or held.shape[1] != placement.capacity:
-            grown = new.new_zeros(rows, placement.capacity, *new.shape[1:])
+            resized = new.new_zeros(rows, placement.capacity, *new.shape[1:])
             if held is not None and placement.moved is not None:
                 source, target = placement.moved
-                grown.flatten(0, 1)[target] = held.flatten(0, 1)[source]
-            held = grown
-        index, keep = placement.index, placement.keep
-        held.flatten(0, 1)[index if keep is None else index[keep]] = new if keep is None else new[keep]
+                resized.flatten(0, 1)[target] = held.flatten(0, 1)[source]
+            held = resized
+        held.flatten(0, 1)[placement.index] = new if placement.keep is None else new[placement.keep]
         return held
+
+    def select(self, chosen: Tensor, source: Tensor | None) -> None:
+        """Keeps these rows, and these tokens of the encoder's."""
+        if self.k is not None and self.v is not None:
+            self.k, self.v = self.k[chosen], self.v[chosen]
+        if self.cross is not None and source is not None:
+            self.cross = (self.cross[0][source], self.cross[1][source])
 
 
 @dataclass(eq=False)
 class Cache:
-    """What a stack remembers of `rows` rows; made by `Model.cache`, filled by forward passes."""
+    """What a stack remembers of `rows` rows; made by `Model.cache`, filled by forward passes.
+
+    `seen` `[rows]` counts each row's tokens so far: the position of its next one.
+    """
 
     rows: int
     layers: list[LayerCache]
-    slots: dict[int | None, Slots] = field(default_factory=dict)
+    slots: dict[int | None, Slots]
     seen: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
 
     @classmethod
@@ -130,8 +150,30 @@ class Cache:
         )
 
     def place(self, rows: Rows) -> dict[int | None, Placement]:
-        """Makes room for the tokens of one forward pass in every kind of layer."""
+        """Makes room for the tokens of one forward pass in every kind of layer.
+
+        Raises `TextError` unless the rows are this cache's and their tokens follow those it has seen.
+        """
         if len(rows.lengths) != self.rows:
-            raise ValueError(f"this cache holds {self.rows} rows, but {len(rows.lengths)} came")
+            raise TextError(f"this cache holds {self.rows} rows, but {len(rows.lengths)} came")
+        begins = rows.positions[rows.starts]
+        if not torch.equal(begins, self.seen):
+            raise TextError(
+                f"this cache has seen {self.seen.tolist()} tokens of its rows, but the next begin at positions "
+                f"{begins.tolist()}; make the batch with Batch.following(rows, cache.seen)"
+            )
         self.seen = rows.positions[rows.ends] + 1
         return {window: slots.place(rows) for window, slots in self.slots.items()}
+
+    def select(self, chosen: Sequence[int], source: Rows | None = None) -> None:
+        """Keeps these rows, in this order; a row may come more than once, as beams do.
+
+        `source` are the encoder's rows where the stack crosses; `Batch.select` chooses the same of a batch.
+        """
+        index = torch.tensor(chosen, dtype=torch.long, device=self.seen.device)
+        tokens = None if source is None else source.places(chosen)
+        self.rows, self.seen = len(chosen), self.seen[index]
+        for slots in self.slots.values():
+            slots.positions = slots.positions[index]
+        for layer in self.layers:
+            layer.select(index, tokens)

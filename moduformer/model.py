@@ -97,13 +97,15 @@ class Model(nn.Module):
         target: Batch | None = None,
         cache: Cache | None = None,
         trace: Trace | None = None,
-        memory: Memory | None = None,
+        encoded: Tensor | None = None,
     ) -> States:
-        """A forward pass over a ragged batch; `target` is the decoder's batch of an encoder-decoder, in the same row order.
+        """A forward pass over a ragged batch; `target` is an encoder-decoder's second batch, with rows in the same order.
 
-        With a `cache`, positions of the decoder's batch must follow on from what it holds, and rows must be in the
-        caller's order. `memory` is an encoder result to use again.
+        With a `cache`, the decoder's batch holds the next tokens of every row (see `Batch.following`). `encoded` is the
+        `encoder_hidden` of an earlier pass over the same batch, to use again.
         """
+        if cache is not None and (target or batch).order != tuple(range(cache.rows)):
+            raise TextError(f"rows must come in the order of the cache's {cache.rows}; see Batch.following")
         if trace is not None:
             stacks = {"encoder": batch, "decoder": target or batch, "embedding": batch}
             trace.begin(**stacks)
@@ -116,11 +118,13 @@ class Model(nn.Module):
         else:
             if target is None:
                 raise TextError("an encoder-decoder needs decoder_input_ids (or labels to make them from)")
-            if memory is None:
+            if target.order != batch.order:
+                raise TextError("the rows of the encoder's batch and the decoder's are not in the same order")
+            if encoded is None:
                 encoded = self.encoder(self._see(trace, self.embedding(batch)), batch.rows, trace=trace)
-                memory = Memory(encoded, Layout(target.rows, batch.rows))
+            memory = Memory(encoded, Layout(target.rows, batch.rows))
             hidden = self.decoder(self.embedding(target), target.rows, memory=memory, cache=cache, trace=trace)
-            states = States(hidden, target, encoder_hidden=memory.hidden, source=batch)
+            states = States(hidden, target, encoder_hidden=encoded, source=batch)
         self._run_heads(states)
         return states
 
@@ -170,6 +174,8 @@ class Model(nn.Module):
             if decoder_input_ids is None and self.spec.head("language-model") is not None and labels is not None:
                 decoder_input_ids = self.shift_right(labels)
             if decoder_input_ids is not None:
+                if len(decoder_input_ids) != len(input_ids):
+                    raise TextError(f"{len(input_ids)} rows of input_ids, but {len(decoder_input_ids)} for the decoder")
                 order = by_length(
                     _lengths(input_ids, attention_mask), _lengths(decoder_input_ids, decoder_attention_mask)
                 )
@@ -185,7 +191,7 @@ class Model(nn.Module):
         return self._output(states, labels, start_positions, end_positions, next_sentence_label)
 
     def shift_right(self, ids: Tensor) -> Tensor:
-        """Decoder inputs for a target `[rows, tokens]`: the start token, then all but the last; -100 becomes padding."""
+        """Decoder inputs for a target `[rows, tokens]`: the start token, then all but the last; -100 is padding."""
         shifted = torch.cat((ids.new_full((ids.shape[0], 1), self._decoder_start()), ids[:, :-1]), dim=1)
         return shifted.masked_fill(shifted == -100, self.spec.pad_id or 0)
 
@@ -252,6 +258,25 @@ class Model(nn.Module):
         stack = self.decoder or self.encoder
         assert stack is not None
         return Cache.of(stack.settings, rows, self.device)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        max_new_tokens: int = 20,
+        do_sample: bool = False,
+    ) -> Tensor:
+        """Greedy continuations of padded prompts `[rows, tokens]`, as Hugging Face returns them.
+
+        A decoder's result begins with its prompt, an encoder-decoder's with the start token; rows that ended early are
+        padded on the right. Without `attention_mask`, cells that hold the pad id are padding. Raises `TextError`.
+        """
+        from moduformer.generate.greedy import generate_padded
+
+        if do_sample:
+            raise TextError("sampling is not implemented yet; call generate with do_sample=False")
+        return generate_padded(self, input_ids, attention_mask, max_new_tokens)
 
     def num_parameters(self) -> int:
         """How many numbers this model has, ties counted once."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from moduformer import architecture, kernels
 from moduformer.batch import Rows
 from moduformer.blocks.linear import FusedLinear
-from moduformer.blocks.position import Turns, rotary_turns, rotate
+from moduformer.blocks.position import RelativeBias, Turns, rotary_turns, rotate
 from moduformer.cache import LayerCache, Placement
 from moduformer.kernels import Bias, Layout, Scores
 from moduformer.mask import EVERYTHING, Causal, Rule, Window
@@ -34,16 +34,23 @@ class Pass:
     layout: Layout
     memory: Memory | None = None
     trace: Trace | None = None
-    bias: Bias | None = None
+    position_bias: RelativeBias | None = None
     placements: dict[int | None, Placement] | None = None
     caches: list[LayerCache] | None = None
     _turns: dict[architecture.Rotary, Turns] = field(default_factory=dict)
+    _biases: dict[Layout, Bias] = field(default_factory=dict)
 
     def turns(self, settings: architecture.Rotary, dtype: torch.dtype) -> Turns:
         """Rotary angles of this pass, made once for all layers."""
         if settings not in self._turns:
             self._turns[settings] = rotary_turns(settings, self.rows.positions, dtype)
         return self._turns[settings]
+
+    def bias(self, layout: Layout) -> Bias | None:
+        """Score biases of this pass, made once for all layers that see the same keys."""
+        if self.position_bias is not None and layout not in self._biases:
+            self._biases[layout] = [self.position_bias(q, k) for q, k in layout.positions()]
+        return self._biases.get(layout)
 
     def rule(self, window: int | None) -> Rule:
         """Who sees whom in a layer with this window."""
@@ -73,7 +80,7 @@ class Attention(nn.Module):
         if run.placements is not None and run.caches is not None:
             placement = run.placements[settings.window]
             k, v = run.caches[layer].extend(k, v, placement, len(run.rows.lengths))
-            layout = placement.layout
+            layout = placement.layout or layout
         scores = Scores(
             q=q,
             k=k,
@@ -81,7 +88,7 @@ class Attention(nn.Module):
             layout=layout,
             rule=run.rule(settings.window),
             scale=score_scale(settings, layer),
-            bias=run.bias,
+            bias=run.bias(layout),
             dropout=settings.dropout if self.training else 0.0,
         )
         mixed = kernels.attend(scores) if run.trace is None else run.trace.attend(name, scores)

@@ -80,6 +80,7 @@ def _look_up(table: nn.Embedding, ids: Tensor, what: str) -> Tensor:
         if low < 0 or high >= table.num_embeddings:
             wrong = low if low < 0 else high
             raise TextError(
-                f"{what} {wrong} is outside the table of {table.num_embeddings}; does this tokenizer belong to this model?"
+                f"{what} {wrong} is outside the table of {table.num_embeddings}; "
+                "does this tokenizer belong to this model?"
             )
     return table(ids)

@@ -44,7 +44,7 @@ class Head(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs)) if settings.bias else None
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        """The states this head reads (see `read`) `[..., dim]` to logits `[..., outputs]`; a pool head gives vectors."""
+        """The states this head reads (see `read`) `[..., dim]` to logits `[..., outputs]`, or a pooled vector."""
         hidden = F.dropout(hidden, self.settings.dropout, self.training)
         if self.transform is not None:
             hidden = self.transform(hidden)

@@ -62,7 +62,7 @@ def _frequencies(settings: architecture.Rotary, device: torch.device) -> tuple[T
 
 
 class RelativeBias(nn.Module):
-    """A learned bias for every head and bucket of distance (Raffel et al. 2020, section 2.1); weight `[buckets, heads]`."""
+    """A learned bias a head and bucket of distance (Raffel et al. 2020, section 2.1); weight `[buckets, heads]`."""
 
     def __init__(self, settings: architecture.RelativeBuckets, heads: int, causal: bool) -> None:
         super().__init__()

@@ -47,14 +47,13 @@ class Stack(nn.Module):
     ) -> Tensor:
         """`[tokens, dim]` to the same shape, through all layers and the final norm."""
         placements = None if cache is None else cache.place(rows)
-        layout = Layout(rows, rows) if placements is None else next(iter(placements.values())).layout
         run = Pass(
             rows=rows,
             causal=self.settings.causal,
-            layout=layout,
+            layout=Layout(rows, rows),
             memory=memory,
             trace=trace,
-            bias=None if self.position_bias is None else [self.position_bias(q, k) for q, k in layout.positions()],
+            position_bias=self.position_bias,
             placements=placements,
             caches=None if cache is None else cache.layers,
         )
