@@ -467,6 +467,13 @@ def test_the_pickle_must_be_in_its_place(tmp_path: Path, names: list[str]) -> No
     refuse(tmp_path / "a.bin", "data.pkl")
 
 
+def test_a_pickle_of_another_program_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(pickle.dumps({"weight": 1}))
+    refuse(tmp_path / "a.bin", r"not one that torch\.save wrote")
+    (tmp_path / "a.bin").write_bytes(pickle.dumps(list(range(200))))
+    refuse(tmp_path / "a.bin", "more than 100 opcodes")
+
+
 def test_big_endian_is_refused(tmp_path: Path, good: Path) -> None:
     with zipfile.ZipFile(good) as file, zipfile.ZipFile(tmp_path / "a.bin", "w") as big:
         for member in file.namelist():

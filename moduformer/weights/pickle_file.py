@@ -125,11 +125,12 @@ def _open_zip(file: BoundedFile) -> tuple[Pickle, dict[str, int]]:
 def _open_legacy(file: BoundedFile) -> tuple[Pickle, dict[str, int]]:
     """The pickle, and the byte at which each of its storages starts."""
     stream = BytesIO(_head(file, MAX_PICKLE_BYTES))
-    if read_pickle(stream, file.path).value != LEGACY_MAGIC or read_pickle(stream, file.path).value != LEGACY_VERSION:
-        raise CheckpointError(
-            f"{file.path} is a pickle, but not one that torch.save wrote. Look for the same model in safetensors."
-        )
-    system = read_pickle(stream, file.path).value
+    for expected in (LEGACY_MAGIC, LEGACY_VERSION):
+        if read_pickle(stream, file.path, most=100).value != expected:
+            raise CheckpointError(
+                f"{file.path} is a pickle, but not one that torch.save wrote. Look for the same model in safetensors."
+            )
+    system = read_pickle(stream, file.path, most=100).value
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise file.error("was written on a big-endian machine, which is not supported")
     pickle = read_pickle(stream, file.path)

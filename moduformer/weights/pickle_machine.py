@@ -76,12 +76,13 @@ class Pickle:
     storages: dict[str, StorageRef]
 
 
-def read_pickle(stream: BytesIO, path: Path) -> Pickle:
+def read_pickle(stream: BytesIO, path: Path, most: int = MAX_OPCODES) -> Pickle:
     """Read one pickle and leave `stream` behind its end.
 
     Args:
         stream: at most `MAX_PICKLE_BYTES`, positioned at the pickle's first byte.
         path: the file to name in errors.
+        most: opcodes it may have.
 
     Raises:
         CheckpointError: the pickle names something outside the table, uses an opcode no state dict needs, is malformed,
@@ -90,8 +91,8 @@ def read_pickle(stream: BytesIO, path: Path) -> Pickle:
     machine = _Machine()
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if count == MAX_OPCODES:
-                raise _Refusal(f"has more than the {MAX_OPCODES} opcodes of any state dict")
+            if count == most:
+                raise _Refusal(f"holds a pickle of more than {most} opcodes")
             machine.step(opcode.name, argument)
         return Pickle(machine.stack[-1], machine.storages)
     except _Refusal as error:
