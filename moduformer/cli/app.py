@@ -31,7 +31,7 @@ class Program(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             # The reader of our output (`head`) has seen enough. Python would complain again when it flushes.
-            sys.stdout = None  # type: ignore[assignment]
+            sys.stdout = None
             raise typer.Exit(0) from None
 
 

@@ -28,7 +28,7 @@ def show(
         return
     if note:
         say(note)
-    grid(model, ["", ""], _rows(spec) + [["parameters", f"{parameters:,}"]])
+    grid(model, ["", ""], [*_rows(spec), ["parameters", f"{parameters:,}"]])
     grid("memory of the weights", list(memory), [[size(value) for value in memory.values()]])
 
 

@@ -115,7 +115,7 @@ def _data(outcome: Outcome, data: RunData) -> DataFacts:
         text_column=data.train.text_column,
         label_column=", ".join(data.train.label_columns),
         tokens=report.get("tokens"),
-        tokens_longest=report.get("longest"),
+        tokens_longest=report.get("longest_window"),
         max_tokens=report.get("max_length"),
         truncated_fraction=0.0,
         duplicates=sum(len(d.indices) - 1 for d in duplicates(data.train)),

@@ -358,7 +358,9 @@ def save_adapter(classifier: TextClassifier, folder: Path, base: str) -> Path:
 
     model = classifier.model_
     assert model.origin is not None
-    names = {entry.name: entry.file for entry in expand(model.origin.family.rows, model, model.origin.prefix)}
+    member = model.origin.family
+    prefix = member.prefix_of(member.architecture_of(model.spec))
+    names = {entry.name: entry.file for entry in expand(member.rows, model, prefix)}
     adapter = classifier.adapter_
     adapter.unmerge()
     try:

@@ -13,19 +13,21 @@ import torch
 from moduformer.architecture import Head, Norm, Transform
 from moduformer.errors import CheckpointError, DataError, TrainingError
 from moduformer.loading import load
-from moduformer.model import Model, build, initialise
-from moduformer.tasks.inference import mean_states, merge_windows, probabilities, window_logits
+from moduformer.model import Model, build
+from moduformer.tasks.scores import merge_windows, probabilities
 from moduformer.tasks.windowing import WindowedTexts, windower
 from moduformer.train.callbacks import Callback, History
 from moduformer.train.encoded import Encoded
+from moduformer.train.evaluation import predict
 from moduformer.train.examples import Examples, class_weights
 from moduformer.train.labels import LabelSet
 from moduformer.train.loop import train
 from moduformer.train.metrics import classification_metrics, multilabel_metrics
 from moduformer.train.objectives import Classification, MaskedLanguage, MultiLabel, Objective
 from moduformer.train.recipes import Recipe
-from moduformer.train.seeds import kept_random, seed_all
+from moduformer.train.seeds import draw_head
 from moduformer.train.settings import Settings
+from moduformer.weights.checkpoint import Origin
 
 MERGES = ("mean", "max")
 """How the scores of a long text's windows become one: see `moduformer.text.windows.merge`."""
@@ -93,7 +95,7 @@ def train_classifier(job: Training) -> Trained:
         job.recipe.settings,
         objective=objective(job.examples, job.class_weight),
         adapters=lora,
-        evaluate=_evaluator(job, read(job.evaluation.texts, job.evaluation.pairs)) if job.evaluation else None,
+        evaluate=None if job.evaluation is None else _evaluator(job, read(job.evaluation.texts, job.evaluation.pairs)),
         callbacks=job.callbacks,
         folder=job.folder,
         resume=job.resume,
@@ -102,10 +104,27 @@ def train_classifier(job: Training) -> Trained:
 
 
 def new_classifier(source: str | Path, classes: LabelSet, seed: int, device: str | None = None) -> Model:
-    """A pretrained encoder with a new head for these classes, the same one for the same seed."""
-    with kept_random():
-        seed_all(seed)
-        return load(source, "text-classification", device, labels=classes.names, new_head=True)
+    """A pretrained encoder with a new head for these classes, the same one for the same seed.
+
+    A pooler that the checkpoint holds is kept; a classifier it holds is not, since its classes are others. A family
+    that has no classifier of its own gets a head on the mean of all states.
+    """
+    body = load(source, "feature-extraction", device)
+    if body.origin is None or (body.encoder is not None and body.decoder is not None):
+        raise TrainingError(f"{source} has an encoder and a decoder; a classifier needs a model with one of them")
+    member, config = body.origin.family, dict(body.origin.config)
+    config["id2label"] = {str(i): name for i, name in enumerate(classes.names)}
+    config["label2id"] = {name: i for i, name in enumerate(classes.names)}
+    try:
+        architecture = member.architecture_with("classify")
+        heads = member.read(config, architecture).heads
+    except CheckpointError:
+        architecture, heads = "", (Head("classify", reads="mean", outputs=len(classes)),)
+    model = with_heads(body, heads, seed)
+    model.labels = classes.names
+    if architecture:
+        model.origin = Origin(member, config | {"architectures": [architecture]}, dict(body.origin.dtypes))
+    return model
 
 
 def objective(examples: Examples, class_weight: str | Mapping[Any, float] | None) -> Objective:
@@ -134,7 +153,7 @@ def _evaluator(job: Training, texts: WindowedTexts) -> Callable[[Model], dict[st
     targets, several = job.evaluation.targets, job.examples.multi_label
 
     def evaluate(model: Model) -> dict[str, float]:
-        scores = probabilities(window_logits(model, texts.encoded), several)
+        scores = probabilities(predict(model, texts.encoded).numpy(), several)
         merged, _ = merge_windows(scores, texts, job.merge, several)
         return headline(targets, merged, several)
 
@@ -176,9 +195,7 @@ def _adapt(model: Model, encoded: Encoded, job: Training) -> History | None:
         return None
     tokenizer = model.tokenizer
     if tokenizer.mask_id is None or model.encoder is None:
-        raise TrainingError(
-            "adaptation hides words behind a mask token, which this model does not have; use adapt=False"
-        )
+        raise TrainingError("adaptation hides words behind a mask token, and this model has none; use adapt=False")
     settings = job.recipe.settings
     guesser = _masked_model(job, model)
     special = {number for number in map(tokenizer.token_to_id, tokenizer.special_tokens.values()) if number is not None}
@@ -208,18 +225,28 @@ def _masked_model(job: Training, model: Model) -> Model:
     except CheckpointError:
         spec = model.spec
         transform = Transform(spec.embedding.width, "gelu", Norm(eps=1e-12))
-        return with_head(model, Head("masked-lm", transform=transform, tied=True), seed)
+        return with_heads(model, (Head("masked-lm", transform=transform, tied=True),), seed)
     guesser.embedding, guesser.encoder = model.embedding, model.encoder
     return guesser
 
 
-def with_head(model: Model, head: Head, seed: int) -> Model:
-    """A model with this one head on the same embedding and stacks (shared, not copied); the head is new."""
-    made = build(replace(model.spec, heads=(head,)), device="meta")
-    made.heads.to_empty(device=model.device)
-    initialise(made.heads, torch.Generator(device=model.device).manual_seed(seed))
+def with_heads(model: Model, heads: tuple[Head, ...], seed: int) -> Model:
+    """A model with these heads on the same embedding and stacks (shared, not copied).
+
+    A pooler the model has already is kept, every other head is drawn anew.
+    """
+    made = build(replace(model.spec, heads=heads), device="meta")
     made.embedding, made.encoder, made.decoder = model.embedding, model.encoder, model.decoder
-    made.tokenizer, made.notes = model.tokenizer, list(model.notes)
+    drawn = []
+    for head in heads:
+        if head.kind == "pool" and head == model.spec.head("pool"):
+            made.heads[head.kind] = model.heads[head.kind]
+            continue
+        made.heads[head.kind].to_empty(device=model.device)
+        draw_head(made, head.kind, seed)
+        drawn.append(head.kind)
+    made.tokenizer = model.tokenizer
+    made.notes = [*model.notes, f"new and drawn at random: {' and '.join(drawn)} head"]
     return made.eval()
 
 
@@ -227,49 +254,43 @@ def with_head(model: Model, head: Head, seed: int) -> Model:
 
 
 def _fit_features(job: Training) -> Trained:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
+    from moduformer.train.features import fit_features
 
     body = load(job.source, "feature-extraction", job.device)
     texts = windower(body, job.max_length, job.stride)(job.examples.texts, job.examples.pairs)
-    features = mean_states(body, texts.encoded).astype(np.float64)
-    mean, scale = features.mean(0), np.maximum(features.std(0), 1e-6)
-    shares = texts.shared(job.weights).weights
-    shares = np.ones(len(features)) if shares is None else shares
+    encoded, seed = texts.shared(job.weights), job.recipe.settings.seed
+    targets, classes = job.examples.targets[texts.owner], len(job.examples.classes)
     weights = _class_weights(job.examples, job.class_weight)
-    targets = job.examples.targets[texts.owner]
-    regression = LogisticRegression(C=FEATURES_C, max_iter=2000)
-    inputs = (features - mean) / scale
     if job.examples.multi_label:
-        several = OneVsRestClassifier(regression).fit(inputs, targets.astype(np.int64))
-        rows = [_binary(one, inputs.shape[1]) for one in several.estimators_]
-        weight, bias = np.stack([w for w, _ in rows]), np.array([b for _, b in rows])
+        weight, bias = _fit_each_class(body, encoded, targets, weights, seed)
     else:
-        counted = shares if weights is None else shares * np.asarray(weights)[targets]
-        regression.fit(inputs, targets, sample_weight=counted)
-        weight, bias = regression.coef_, regression.intercept_
-        if len(weight) == 1:
-            # Two classes: the logistic function of z is the softmax of (0, z).
-            weight, bias = np.vstack([np.zeros_like(weight), weight]), np.array([0.0, bias[0]])
-    # The scaling of the features is folded into the head, so that the saved model is encoder, mean and one matrix.
-    weight = weight / scale
-    bias = bias - weight @ mean
-    head = Head("classify", reads="mean", outputs=len(job.examples.classes))
-    model = with_head(body, head, job.recipe.settings.seed)
+        linear = fit_features(body, encoded, targets, classes, weights, seed=seed)
+        weight, bias = linear.weight, linear.bias
+    model = with_heads(body, (Head("classify", reads="mean", outputs=classes),), seed)
+    model.notes = list(body.notes)
+    head = model.heads["classify"]
     with torch.no_grad():
-        model.heads["classify"].weight.copy_(torch.from_numpy(weight))
-        model.heads["classify"].bias.copy_(torch.from_numpy(bias))
+        for name, value in (("weight", weight), ("bias", bias)):
+            head.get_parameter(name).copy_(torch.from_numpy(np.asarray(value, dtype=np.float32)))
     model.labels = job.examples.classes.names
     return Trained(model, None, texts)
 
 
-FEATURES_C = 0.1
-"""Inverse strength of the L2 penalty on standardised features; they are many and few rows should do."""
+def _fit_each_class(
+    body: Model, encoded: Encoded, targets: np.ndarray, weights: tuple[float, ...] | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """One logistic regression a class, where a text may have several; a class always or never there is a bias."""
+    from moduformer.train.features import fit_features
 
-
-def _binary(estimator: Any, width: int) -> tuple[np.ndarray, float]:
-    if hasattr(estimator, "coef_"):
-        return estimator.coef_[0], float(estimator.intercept_[0])
-    # scikit-learn puts a constant where a class is always or never present.
-    always = bool(np.ravel(estimator.predict(np.zeros((1, width))))[0])
-    return np.zeros(width), 30.0 if always else -30.0
+    weight = np.zeros((targets.shape[1], body.spec.dim), dtype=np.float32)
+    bias = np.zeros(targets.shape[1], dtype=np.float32)
+    for number in range(targets.shape[1]):
+        present = targets[:, number].astype(np.int64)
+        if present.min() == present.max():
+            bias[number] = 30.0 if present[0] else -30.0
+            continue
+        own = None if weights is None else (1.0, weights[number])
+        linear = fit_features(body, encoded, present, 2, own, seed=seed)
+        # The sigmoid of a difference of two logits is their softmax.
+        weight[number], bias[number] = linear.weight[1] - linear.weight[0], linear.bias[1] - linear.bias[0]
+    return weight, bias

@@ -17,15 +17,16 @@ from moduformer.errors import CheckpointError, DataError, ModuformerError, TextE
 from moduformer.loading import load
 from moduformer.model import Model
 from moduformer.tasks.classifier_training import MERGES, Trained, Training, train_classifier
-from moduformer.tasks.inference import merge_windows, probabilities, window_logits
 from moduformer.tasks.inputs import in_chunks, rows_of, texts_and_pairs
+from moduformer.tasks.scores import merge_windows, probabilities
 from moduformer.tasks.windowing import Windower, windower
 from moduformer.train.callbacks import Callback
+from moduformer.train.evaluation import predict
 from moduformer.train.examples import Examples, check_trainable, examples_from_lists
 from moduformer.train.labels import Label, LabelSet
 
 SETTINGS_FILE = "classifier.json"
-"""Beside the checkpoint: the labels with their types and how long texts are read, which config.json has no place for."""
+"""Beside the checkpoint: what config.json has no place for, the labels' types and how long texts are read."""
 
 _CHUNK = 4096
 
@@ -55,7 +56,7 @@ class WindowedPrediction:
 class TextClassifier(ClassifierMixin, BaseEstimator):
     """Fine-tunes a pretrained Transformer to classify texts, or pairs of texts.
 
-    Texts longer than the model reads are read in overlapping windows, in training and in prediction; nothing is cut off.
+    Texts longer than the model reads are read in overlapping windows, when training and predicting; nothing is cut off.
 
     Arguments:
         model: what to start from: an alias ("minilm", "e5-small"), a hub id, or a folder.
@@ -183,7 +184,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self._take(trained.model, examples.classes, examples.multi_label)
         self.adapter_ = trained.lora
         self.history_ = trained.history
-        self.report_ = trained.windows.report()
+        self.report_ = trained.windows.report() | {"max_length": self._windower.max_length}
         return trained
 
     def resolved_recipe(self) -> Any:
@@ -223,7 +224,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return np.concatenate(parts) if parts else np.zeros((0, len(self.label_set_)))
 
     def predict(self, X: Any) -> Any:
-        """The label of each text, of the type it was given in; for multi-label a list of labels each, or a 0/1 matrix."""
+        """The label of each text, of the type it was given in; for multi-label a list of labels each, or a matrix."""
         return self.decide(self.predict_proba(X))
 
     def decide(self, scores: np.ndarray) -> Any:
@@ -276,7 +277,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 texts = self._windower(*texts_and_pairs(chunk))
             except (DataError, TextError) as error:
                 raise type(error)(f"{error} (counted from row {row})" if row else str(error)) from None
-            scores = probabilities(window_logits(self.model_, texts.encoded), self.multi_label_)
+            scores = probabilities(predict(self.model_, texts.encoded).numpy(), self.multi_label_)
             merged, _ = merge_windows(scores, texts, self.merge, self.multi_label_)
             yield merged, texts, scores
             row += len(chunk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from moduformer.architecture import LearnedPositions
 from moduformer.errors import TextError
 from moduformer.model import Model
 from moduformer.text.tokenizer import Encoding, Tokenizer
-from moduformer.text.windows import windows
+from moduformer.text.windows import Windows, windows
 from moduformer.train.encoded import Encoded
 
 LONGEST = 512
@@ -59,7 +60,7 @@ class WindowedTexts:
             "windows": len(self.owner),
             "long_texts": int((self.counts > 1).sum()),
             "tokens": int(self.encoded.ids.lengths.sum()),
-            "longest": int(self.encoded.ids.lengths.max(initial=0)),
+            "longest_window": int(self.encoded.ids.lengths.max(initial=0)),
             "tokens_dropped": 0,
         }
 
@@ -79,8 +80,9 @@ class Windower:
         Raises:
             TextError: a text is no text, or the shorter one of a pair leaves no room for the other; names the row.
         """
-        rows: list[Sequence[int]] = []
-        types: list[Sequence[int]] = []
+        # Arrays, since a list of Python's whole numbers takes ten times the memory.
+        rows: list[Any] = []
+        types: list[Any] = []
         owner: list[int] = []
         spans: list[tuple[int, int]] = []
         tokens: list[int] = []
@@ -117,7 +119,7 @@ class Windower:
             found += map(len, self.tokenizer.encode_batch(texts[start : start + _CHUNK], seconds, offsets=False))
         return found
 
-    def _cut(self, text: str, pair: str | None, row: int):  # type: ignore[no-untyped-def]
+    def _cut(self, text: str, pair: str | None, row: int) -> Windows:
         first = self.tokenizer.encode(text, add_special_tokens=False)
         template = self.tokenizer.frame(pair=pair is not None)
         question: Encoding | None = None
