@@ -238,6 +238,9 @@ def test_splits_keep_the_share_of_every_class():
     assert split(whole, 0.1, seed=4)[1].rows != held.rows
     many = examples(*[("same", "a")] * 50, *((f"t{i}", "a") for i in range(50)), ("u", "b"), ("v", "b"))
     assert split(many, 0.1)[1].counts().tolist() == [10, 1]
+    for seed in range(10):
+        uneven = examples(("one", "a"), ("two", "a"), ("two", "a"))
+        assert 0 < len(split(uneven, 0.6, seed)[0]) < 3
     for fraction in (0, 1, -1, float("nan")):
         with pytest.raises(DataError):
             split(whole, fraction)

@@ -134,6 +134,12 @@ def test_western_encodings_come_last_and_are_said(tmp_path, encoding, said):
     assert any(said in note for note in table.notes)
 
 
+def test_western_text_that_decodes_as_korean_by_accident_is_not_korean(tmp_path):
+    content = "text,label\nÄpfel,a\nÄrger,b\n"
+    assert content.encode("latin-1").decode("cp949") != content
+    assert read_table(write(tmp_path, "data.csv", content, "latin-1")).column("text") == ["Äpfel", "Ärger"]
+
+
 def test_damaged_utf8_is_not_read_as_another_encoding(tmp_path):
     good = "text,label\n" + "한국어 문장입니다,a\n" * 20
     path = write(tmp_path, "data.csv", good.encode() + "잘린 글".encode()[:-1] + b",b\n")
@@ -205,6 +211,8 @@ HOSTILE_LINES = {
     "nesting": "[" * 100_000 + "]" * 100_000,
     "nested objects": '{"a":' * 100_000 + "1" + "}" * 100_000,
     "nested value": '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    "nesting Python would follow": '{"text": ' + "[" * 100 + "]" * 100 + "}",
+    "integer Python would read": '{"text": "a", "n": ' + "9" * 100 + "}",
     "NaN": '{"text": "a", "score": NaN}',
     "infinity": '{"text": "a", "score": -Infinity}',
     "overflow": '{"text": "a", "score": 1e999}',
@@ -395,8 +403,7 @@ def test_large_hostile_files_take_neither_time_nor_memory(tmp_path):
     write(tmp_path, "line.jsonl", b'{"text": "a"}\n{"text": "' + huge[:80_000_000] + b'"}\n')
     write(tmp_path, "array.json", b'[{"text": "a"},\n{"text": "' + huge[:80_000_000] + b'"}]\n')
     del huge
-    zeros = pa.array([b"\0" * 2**20]).cast(pa.binary())
-    bomb = pa.chunked_array([zeros] * 400)
+    bomb = pa.array([f"{i:04}" + "0" * 2**20 for i in range(400)])
     pq.write_table(pa.table({"text": bomb}), tmp_path / "bomb.parquet", compression="zstd", use_dictionary=False)
     repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["z" * 500_000]))
     pq.write_table(pa.table({"text": repeated}), tmp_path / "dictionary.parquet", compression="zstd")

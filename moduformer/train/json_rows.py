@@ -173,8 +173,6 @@ def read_json_array(path: Path, encoding: str) -> Iterator[Row]:
                         raise fail(number, f"expected {separator + ' {'!r}, found {between.strip()[:40] + mark!r}")
                     separator = ","
                     begin, start_line, pieces, size = at, number, [], 0
-                elif depth > DEEPEST + 1:
-                    raise fail(start_line, f"nested more than {DEEPEST} levels deep")
             elif mark in "]}":
                 depth -= 1
                 if depth == 1:

@@ -186,7 +186,7 @@ def classification_metrics(
         DataError: no examples, shapes that do not fit, class numbers out of range, probabilities not finite.
     """
     import numpy as np
-    from sklearn.metrics import confusion_matrix, log_loss, matthews_corrcoef, precision_recall_fscore_support
+    from sklearn.metrics import log_loss, matthews_corrcoef, precision_recall_fscore_support
 
     truth = _class_numbers(targets, len(names) if names is not None else None, "targets")
     if not len(truth):
@@ -225,7 +225,7 @@ def classification_metrics(
         # With one class on both sides there is nothing to correlate; scikit-learn warns and answers 0.
         matthews=float(matthews_corrcoef(truth, guess)) if len(np.union1d(truth, guess)) > 1 else 0.0,
         per_class=_per_class(truth, guess, labels, _names(names, classes)),
-        confusion=confusion_matrix(truth, guess, labels=labels).tolist(),
+        confusion=np.bincount(truth * classes + guess, minlength=classes**2).reshape(classes, classes).tolist(),
         calibration_error=None if scores is None else expected_calibration_error(scores, truth),
         brier=None if scores is None else brier_score(scores, truth),
         log_loss=None
