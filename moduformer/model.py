@@ -99,7 +99,7 @@ class Model(nn.Module):
         trace: Trace | None = None,
         encoded: Tensor | None = None,
     ) -> States:
-        """A forward pass over a ragged batch; `target` is an encoder-decoder's second batch, with rows in the same order.
+        """A forward pass over a ragged batch; `target` is an encoder-decoder's second, with rows in the same order.
 
         With a `cache`, the decoder's batch holds the next tokens of every row (see `Batch.following`). `encoded` is the
         `encoder_hidden` of an earlier pass over the same batch, to use again.
@@ -123,9 +123,14 @@ class Model(nn.Module):
             if encoded is None:
                 encoded = self.encoder(self._see(trace, self.embedding(batch)), batch.rows, trace=trace)
             memory = Memory(encoded, Layout(target.rows, batch.rows))
-            hidden = self.decoder(self.embedding(target), target.rows, memory=memory, cache=cache, trace=trace)
+            hidden = self.embedding(target)
+            if trace is not None:
+                hidden = trace.see("decoder.embedding", hidden)
+            hidden = self.decoder(hidden, target.rows, memory=memory, cache=cache, trace=trace)
             states = States(hidden, target, encoder_hidden=encoded, source=batch)
         self._run_heads(states)
+        if trace is not None:
+            trace.end()
         return states
 
     def _run_heads(self, states: States) -> None:
@@ -344,20 +349,20 @@ def build(spec: Spec, device: torch.device | str | None = None, seed: int | None
     if str(device) != "meta":
         model = model.to_empty(device=device or "cpu")
         generator = None if seed is None else torch.Generator(device=device or "cpu").manual_seed(seed)
-        initialise(model, generator)
+        for name, parameter in model.named_parameters():
+            initialise(name, parameter, generator)
     return model.eval()
 
 
-def initialise(module: nn.Module, generator: torch.Generator | None = None, std: float = 0.02) -> None:
-    """Draws new weights in place for a module and all in it: normal, biases zero, norms one."""
-    for name, parameter in module.named_parameters():
-        with torch.no_grad():
-            if name.endswith("bias") and "position_bias" not in name:
-                parameter.zero_()
-            elif "norm" in name:
-                parameter.fill_(1.0)
-            else:
-                parameter.normal_(std=std, generator=generator)
+def initialise(name: str, parameter: Tensor, generator: torch.Generator | None = None, std: float = 0.02) -> None:
+    """Draws a parameter's new value in place: biases zero, norms one, everything else normal."""
+    with torch.no_grad():
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif "norm" in name:
+            parameter.fill_(1.0)
+        else:
+            parameter.normal_(std=std, generator=generator)
 
 
 def _lengths(ids: Tensor, mask: Tensor | None) -> list[int]:

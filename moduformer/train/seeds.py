@@ -32,4 +32,6 @@ def kept_random() -> Iterator[None]:
 
 def draw_head(model: Model, kind: str, seed: int) -> None:
     """Draws the weights of one head anew, as for a new task; the same seed draws the same weights anywhere."""
-    initialise(model.heads[kind], torch.Generator(device=model.device).manual_seed(seed))
+    source = torch.Generator(device=model.device).manual_seed(seed)
+    for name, parameter in model.heads[kind].named_parameters():
+        initialise(name, parameter, source)

@@ -282,8 +282,9 @@ def _fill(
                 _check_same(tensors, stored, found[name], found[other])
                 origin.doubles[other] = entry.name
     if missing:
-        for head in model.heads.values():
-            initialise(head)
+        for entry in entries:
+            if entry.file in missing:
+                initialise(entry.name, views[entry.name])
         model.notes.append(f"a new head was drawn at random: {_listing(sorted(missing))}")
 
 
