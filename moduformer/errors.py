@@ -21,6 +21,13 @@ class TextError(ModuformerError, ValueError):
     """A tokenizer or chat template that cannot be used, or text that cannot be encoded."""
 
 
+class TraceError(ModuformerError, KeyError):
+    """A name that is not part of a traced forward pass."""
+
+    # KeyError would print the message in quotes.
+    __str__ = Exception.__str__
+
+
 class DataError(ModuformerError, ValueError):
     """Training or evaluation data that cannot be used as it is; names the file and the row."""
 

@@ -7,7 +7,7 @@ padding costs less than one kernel call a row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -217,6 +217,7 @@ def attend_explicitly(scores: Scores, edit: Callable[[list[Tensor]], list[Tensor
     """Attention through its weights, changed by `edit` on the way; for layers that are edited, see `trace`."""
     out = []
     for soft, (group, q, _, v, _, _) in zip(edit(weights(scores)), _parts(scores)):
+        soft = F.dropout(soft, scores.dropout)
         v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
         out.append(gather((soft @ v).transpose(1, 2), group.queries_real))
     return torch.cat(out)
@@ -228,15 +229,16 @@ def _additive(mask: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> T
     return bias.to(dtype).masked_fill(~mask, float("-inf"))
 
 
-def _parts(scores: Scores):  # type: ignore[no-untyped-def]
+def _parts(scores: Scores) -> Iterator[tuple[Group, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]]:
     layout = scores.layout
+    biases: Sequence[Tensor | None] = scores.bias or [None] * len(layout.groups)
     parts = zip(
         layout.groups,
         scores.q.split(layout.query_splits),
         scores.k.split(layout.key_splits),
         scores.v.split(layout.key_splits),
         layout.masks(scores.rule),
-        scores.bias or [None] * len(layout.groups),
+        biases,
     )
     for group, q, k, v, mask, bias in parts:
         q = spread(q, group.queries_real, group.count).transpose(1, 2)

@@ -4,14 +4,16 @@
 are computed from queries and keys only when someone looks. `edit={"encoder.2.attention.weights": f}` changes a value on
 its way; only layers whose attention weights are edited take the explicit path.
 
-Names, with the layer's number i from 0: `embedding`, `{stack}.{i}.hidden` (after the layer), and for `attention`,
-`cross_attention`: `.q .k .v .weights .output`; `{stack}.{i}.feed_forward.output`.
+Names, with the layer's number i from 0: `embedding` (and `decoder.embedding` of an encoder-decoder),
+`{stack}.{i}.hidden` (after the layer), `{stack}.{i}.feed_forward.output`, and for `attention` and `cross_attention`:
+`.q .k .v .weights .output`. With a cache, keys lie at their positions in the text instead of the columns of the grid.
 """
 
 from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,9 +21,10 @@ from torch import Tensor
 
 from moduformer import kernels
 from moduformer.batch import Batch
+from moduformer.errors import TraceError
 
 if TYPE_CHECKING:
-    from moduformer.kernels import Layout, Scores
+    from moduformer.kernels import Group, Layout, Scores
 
 Edit = Callable[[Tensor], Tensor]
 
@@ -39,32 +42,40 @@ class Trace:
         self.edits = dict(edit or {})
         self._found: dict[str, Callable[[], Tensor]] = {}
         self._batches: dict[str, Batch] = {}
+        self._passed: dict[str, None] = {}
+        self._edited: set[str] = set()
 
     def begin(self, **batches: Batch) -> None:
         """Called by the model: forgets the last pass and notes the batch each stack works on."""
         self._found.clear()
+        self._passed.clear()
+        self._edited.clear()
         self._batches = batches
+
+    def end(self) -> None:
+        """Called by the model after a pass. Raises `TraceError` if an edit met nothing that it could change."""
+        for pattern in self.edits:
+            if pattern not in self._edited:
+                raise TraceError(f"no value is called {pattern!r}, so its edit did nothing; {self._names()}")
 
     def see(self, name: str, value: Tensor) -> Tensor:
         """Called by the model with a flat value `[tokens, ...]`; returns it, edited if asked."""
-        for pattern, edit in self.edits.items():
-            if fnmatch.fnmatchcase(name, pattern):
-                value = edit(value)
-        if self._wanted(name):
-            batch = self._batches[name.split(".")[0]]
-            kept = value.detach()
-            self._found[name] = lambda: batch.pad(kept)
+        value = self._edit(name, value)
+        batch, kept = self._batches[name.split(".")[0]], value.detach()
+        self._read(name, lambda: batch.pad(kept))
         return value
 
     def attend(self, name: str, scores: Scores, across: str | None = None) -> Tensor:
         """Called by the model instead of `kernels.attend`; `across` names the stack that keys come from."""
         stack = name.split(".")[0]
         queries, keys = self._batches[stack], self._batches[across or stack]
-        edits = [edit for pattern, edit in self.edits.items() if fnmatch.fnmatchcase(f"{name}.weights", pattern)]
-        for part, value, batch in (("q", scores.q, queries), ("k", scores.k, keys), ("v", scores.v, keys)):
-            if self._wanted(f"{name}.{part}"):
-                kept = value.detach()
-                self._found[f"{name}.{part}"] = lambda kept=kept, batch=batch: batch.pad(kept)  # type: ignore[misc]
+        scores = replace(
+            scores,
+            q=self._edit(f"{name}.q", scores.q),
+            k=self._edit(f"{name}.k", scores.k),
+            v=self._edit(f"{name}.v", scores.v),
+        )
+        edits = [edit for pattern, edit in self.edits.items() if self._meets(pattern, f"{name}.weights")]
         changed: list[Tensor] = []
 
         def change(found: list[Tensor]) -> list[Tensor]:
@@ -74,19 +85,59 @@ class Trace:
             return found
 
         out = kernels.attend_explicitly(scores, change) if edits else kernels.attend(scores)
-        if self._wanted(f"{name}.weights"):
-            self._found[f"{name}.weights"] = lambda: _on_grid(
-                changed or kernels.weights(scores), scores.layout, queries, keys
-            ).detach()
+        group = scores.layout.groups[0]
+        self._read(f"{name}.q", lambda: queries.pad(scores.q.detach()))
+        if group.slots is None:
+            self._read(f"{name}.k", lambda: keys.pad(scores.k.detach()))
+            self._read(f"{name}.v", lambda: keys.pad(scores.v.detach()))
+            self._read(
+                f"{name}.weights",
+                lambda: _on_grid(changed or kernels.weights(scores), scores.layout, queries, keys).detach(),
+            )
+        else:
+            # Later steps write into the cache's slots, so reading cannot wait until someone looks.
+            slots = group.slots
+            self._read(
+                f"{name}.k", lambda: _by_position(scores.k.detach().unflatten(0, slots.shape), slots), at_once=True
+            )
+            self._read(
+                f"{name}.v", lambda: _by_position(scores.v.detach().unflatten(0, slots.shape), slots), at_once=True
+            )
+            self._read(
+                f"{name}.weights",
+                lambda: _cached_on_grid((changed or kernels.weights(scores))[0].detach(), group, queries),
+                at_once=True,
+            )
         return out
 
-    def _wanted(self, name: str) -> bool:
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns)
+    def _edit(self, name: str, value: Tensor) -> Tensor:
+        for pattern, edit in self.edits.items():
+            if self._meets(pattern, name):
+                value = edit(value)
+        return value
+
+    def _meets(self, pattern: str, name: str) -> bool:
+        if not fnmatch.fnmatchcase(name, pattern):
+            return False
+        self._edited.add(pattern)
+        return True
+
+    def _read(self, name: str, value: Callable[[], Tensor], at_once: bool = False) -> None:
+        """Keeps a value under its name if it was asked for; `value` computes it when someone looks."""
+        self._passed[name] = None
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns):
+            found = value() if at_once else None
+            self._found[name] = value if found is None else lambda: found
+
+    def _names(self) -> str:
+        if not self._passed:
+            return "nothing was traced yet: pass trace= to the model first"
+        near = [name for name in self._passed if ".0." in name or "." not in name]
+        return f"traced: {', '.join(self._found) or 'nothing'}; names of the first layer: {', '.join(near)}"
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._found:
-            known = ", ".join(sorted(self._found)[:8]) or "nothing yet: pass trace= to the model first"
-            raise KeyError(f"{name!r} was not traced; traced: {known}")
+            raise TraceError(f"{name!r} was not traced; {self._names()}")
         return self._found[name]()
 
     def __contains__(self, name: object) -> bool:
@@ -124,3 +175,18 @@ def _on_grid(groups: list[Tensor], layout: Layout, queries: Batch, keys: Batch) 
             grid[queries.order[row]] = block
             row, q_start, k_start = row + 1, q_start + t, k_start + s
     return grid
+
+
+def _cached_on_grid(weights: Tensor, group: Group, queries: Batch) -> Tensor:
+    """Weights over a cache's slots as `[rows, heads, queries, positions]`."""
+    assert group.slots is not None
+    grid = queries.pad(kernels.gather(weights.transpose(1, 2), group.queries_real))
+    return _by_position(grid.permute(0, 3, 2, 1), group.slots).permute(0, 2, 3, 1)
+
+
+def _by_position(values: Tensor, slots: Tensor) -> Tensor:
+    """`[rows, slots, ...]` of a cache at their positions, `[rows, positions, ...]`; zero where forgotten."""
+    row, slot = (slots >= 0).nonzero(as_tuple=True)
+    out = values.new_zeros(slots.shape[0], int(slots.max()) + 1, *values.shape[2:])
+    out[row, slots[row, slot]] = values[row, slot]
+    return out

@@ -83,7 +83,8 @@ def generate_padded(model: Model, input_ids: Tensor, attention_mask: Tensor | No
     made = input_ids.new_tensor([row + [pad] * (width - len(row)) for row in new])
     if spec.encoder is None:
         return torch.cat((input_ids, made), dim=1)
-    return torch.cat((input_ids.new_full((len(new), 1), spec.decoder_start_id), made), dim=1)
+    start = input_ids.new_tensor([[spec.decoder_start_id]] * len(new))
+    return torch.cat((start, made), dim=1)
 
 
 def _ends(eos: int | tuple[int, ...] | None) -> tuple[int, ...]:
