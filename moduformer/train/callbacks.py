@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from moduformer.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class History:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> History:
-        """Reads `to_dict`'s data."""
+        """Reads `to_dict`'s data. Raises `TrainingError` if a field is missing."""
+        if missing := [f.name for f in fields(cls) if f.name not in data]:
+            raise TrainingError(f"the history of this run lacks {missing[0]!r}; start a new run")
         steps = [
             Step(**(_numbers(s) | {"trained": tuple(s["trained"]), "rates": _numbers(s["rates"])}))
             for s in data["steps"]

@@ -362,6 +362,7 @@ class _Run:
         self.history.seconds = before
         tensors |= {f"model#{name}": p.detach() for name, p in self._trainable().items()}
         tensors |= {f"optimizer#{name}": value for name, value in self.optimizer.state().items()}
+        data["tensors"] = sorted(tensors)
         path = checkpoint.write(self.checkpoints, self.step, checkpoint.State(tensors, data), better)
         for callback in self.callbacks:
             callback.on_save(path, self.step)
@@ -369,9 +370,12 @@ class _Run:
     @torch.no_grad()
     def _restore(self, state: checkpoint.State) -> None:
         data, tensors = state.data, state.tensors
-        for item in ("identity", "step", "epoch", "position", "worse", "random", "history"):
+        for item in ("identity", "step", "epoch", "position", "worse", "random", "history", "tensors"):
             if item not in data:
                 raise TrainingError(f"the checkpoint lacks {item!r} and cannot be resumed exactly; start a new run")
+        for name in sorted(set(data["tensors"]) ^ set(tensors)):
+            problem = "lacks" if name in data["tensors"] else "holds besides"
+            raise TrainingError(f"the checkpoint {problem} the tensor {name!r}; start a new run")
         checkpoint.require_equal(data["identity"], self.identity)
         weights = _weights(tensors)
         for name, parameter in self._trainable().items():
@@ -380,8 +384,6 @@ class _Run:
             parameter.copy_(weights[name])
         prefix = "optimizer#"
         optimizer = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        if not optimizer and data["step"]:
-            raise TrainingError("the checkpoint lacks the optimizer's state; start a new run")
         self.optimizer.load(optimizer)
         self.step, self.epoch, self.position = data["step"], data["epoch"], data["position"]
         self.worse = data["worse"]
@@ -389,10 +391,6 @@ class _Run:
         self.history.resumed_from = self.step
         if self.history.ended == "terminated":
             self.history.ended = "running"
-        if self.settings.metric is not None and self.history.evaluations and self.history.best_step is None:
-            finite = [e for e in self.history.evaluations if math.isfinite(e.metrics[self.settings.metric])]
-            if finite:
-                raise TrainingError("the checkpoint lacks the best metric so far; start a new run")
         checkpoint.restore_random(data["random"], tensors)
 
     @contextmanager
