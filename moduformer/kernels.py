@@ -107,8 +107,7 @@ def _group(queries: Rows, keys: Rows) -> list[Group]:
             q, k = pairs[stop]
             wide_t, wide_s, rows = max(t, q), max(s, k), stop + 1 - start
             cells, real = rows * (wide_t + wide_s), real_q + real_k + q + k
-            same = (q, k) == pairs[stop - 1]
-            if not same and cells - real > MAX_PADDING * cells:
+            if cells - real > MAX_PADDING * cells:
                 break
             t, s, real_q, real_k, stop = wide_t, wide_s, real_q + q, real_k + k, stop + 1
         served = pairs[start:stop]
