@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -520,6 +521,20 @@ def test_archives_that_can_be_read_in_two_ways_are_refused(tmp_path: Path) -> No
         assert refusal(path), name
     path.write_bytes(whole + b"something after it")
     refuse(path)
+
+
+def test_members_on_top_of_each_other_are_refused(tmp_path: Path) -> None:
+    """The same bytes would count twice, so that a small file could describe any amount of data."""
+    path = tmp_path / "a.bin"
+    archive(path, state_code(tensor_code()), {"0": b"\0" * 16, "1": b"\0" * 16})
+    whole = path.read_bytes()
+    entries = [place.start() for place in re.finditer(re.escape(b"PK\1\2"), whole)]
+    data = [whole.index(b"archive/data/" + key) + len("archive/data/0") for key in (b"0", b"1")]
+    for entry, begin, end in [(entries[1], data[0], data[1]), (entries[2], data[1], entries[0] + 4)]:
+        size = end - begin
+        path.write_bytes(whole)
+        patched(path, entry + 16, struct.pack("<III", zlib.crc32(whole[begin:end]), size, size))
+        refuse(path, "overlaps")
 
 
 def test_zip64_that_contradicts_itself_is_refused(good: Path) -> None:

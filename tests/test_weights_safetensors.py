@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -306,7 +307,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-OLD = {"a": torch.arange(8.0), "b": torch.arange(8)}
+OLD = {"a": torch.arange(8.0), "b": torch.arange(8), "c": torch.zeros(2, dtype=torch.bfloat16)}
 NEW = {"a": -torch.arange(8.0), "b": -torch.arange(8), "c": torch.ones(2, dtype=torch.bfloat16)}
 # Every way in which one checkpoint can take the place of another; 40 bytes make these tensors need several shards.
 SINGLE, SHARDS = 10**6, 40
@@ -380,13 +381,57 @@ def test_a_killed_save_leaves_the_old_checkpoint_or_the_new(tmp_path: Path, befo
             killed = os.waitpid(child, 0)[1] != 0
             if before or any((folder / name).exists() for name in FOLDER_LAYOUT):
                 found = contents(folder)
-                assert_same(found, OLD if len(found) == len(OLD) else NEW)
+                assert_same(found, OLD if found["a"][1] == OLD["a"][1] else NEW)
             if not killed:
                 assert_same(contents(folder), NEW)
                 break
             save_tensors(folder, NEW, shard_bytes=after)
             assert_same(contents(folder), NEW)
             assert not [name for name in os.listdir(folder) if name.startswith(".")]
+
+
+@pytest.mark.parametrize(("before", "after"), TRANSITIONS)
+def test_every_step_is_on_the_disk_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int | None, after: int
+) -> None:
+    """A power cut loses whatever was not forced out: file contents before their names, shards before their index."""
+    if before:
+        save_tensors(tmp_path, OLD, shard_bytes=before)
+    safe: set[int] = set()
+    events: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def record_fsync(handle: int) -> None:
+        fsync(handle)
+        status = os.fstat(handle)
+        safe.add(status.st_ino)
+        if stat.S_ISDIR(status.st_mode):
+            events.append("sync")
+
+    def record_replace(source: Path, target: Path) -> None:
+        removed = target.name.startswith(".")
+        assert removed or source.stat().st_ino in safe
+        events.append("removal" if removed else "shard" if "-of-" in target.name else target.name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "replace", record_replace)
+    save_tensors(tmp_path, NEW, shard_bytes=after)
+    index = "model.safetensors.index.json"
+    removal = ["removal", "sync"] if before == SINGLE else []
+    single, shards = ["model.safetensors", "sync"], [*["shard"] * 3, "sync", index, "sync", *removal]
+    assert events == (single if after == SINGLE else shards)
+
+
+def test_space_lost_to_a_killed_save_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def usage(folder: Path) -> object:
+        held = sum(path.stat().st_size for path in folder.iterdir())
+        return shutil._ntuple_diskusage(1000, held, 1000 - held)
+
+    (tmp_path / ".moduformer-0123").write_bytes(bytes(900))
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    save_tensors(tmp_path, OLD)
+    assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
 def test_superseded_files_go_and_others_stay(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from moduformer.errors import CheckpointError
-from moduformer.weights.atomic import Replacement, remove_quietly, replacing
+from moduformer.weights.replacing import Replacement, remove_quietly, replacing
 from moduformer.weights.safetensors_file import DTYPES, MAX_HEADER_BYTES
 from moduformer.weights.shards import index_json, indexed_files
 from moduformer.weights.tensor_file import quoted
@@ -117,7 +117,7 @@ def _chunks(header: bytes, shard: Shard) -> Iterator[memoryview]:
     """A file's bytes; only a tensor that is elsewhere or not contiguous is copied, one at a time."""
     yield memoryview(header)
     for name in _layout(shard):
-        plain = shard[name].detach().resolve_conj().resolve_neg().cpu().contiguous()
+        plain = shard[name].detach().resolve_conj().resolve_neg().cpu()
         yield plain.reshape(-1).view(torch.uint8).numpy().data
 
 

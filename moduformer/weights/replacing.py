@@ -1,4 +1,4 @@
-"""Replacing files so that a crash or a full disk leaves either the old ones or the new ones, never a mixture.
+"""Replacing several files so that a crash or a full disk leaves the old ones or the new ones, never a mixture.
 
 Every file is written under a hidden name and forced to the disk before it takes its own name; a second name keeps what
 was there until the last step has succeeded, so that every step can be taken back.
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from moduformer.atomic import sync_folder
 from moduformer.errors import CheckpointError
 
 # Begins the name of every file that is not yet, or no longer, in use.
@@ -56,13 +57,7 @@ class Replacement:
 
     def sync(self) -> None:
         """Force the renames so far to the disk, before any later one can get there."""
-        if os.name == "nt":  # where a folder cannot be opened
-            return
-        handle = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(self.folder)
 
     def _hidden(self) -> Path:
         return self.folder / f"{HIDDEN}{secrets.token_hex(8)}"
@@ -100,20 +95,6 @@ def replacing(folder: Path, nbytes: int) -> Iterator[Replacement]:
             "check the disk's space, permissions and health, then save again."
         ) from error
     remove_quietly(folder.glob(f"{HIDDEN}*"))
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a small file (a config, an index) so that it is at any moment wholly old or wholly new.
-
-    Args:
-        path: its folder is made if it is absent.
-        content: all of its bytes.
-
-    Raises:
-        CheckpointError: the disk is full or failing; the file is then what it was before.
-    """
-    with replacing(path.parent, len(content)) as replacement:
-        replacement.put(replacement.write([memoryview(content)]), path)
 
 
 def remove_quietly(paths: Iterable[Path]) -> None:
