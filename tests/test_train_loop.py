@@ -22,6 +22,7 @@ from moduformer.blocks.head import next_token_loss
 from moduformer.errors import TrainingError
 from moduformer.model import build
 from moduformer.train import checkpoint
+from moduformer.train.adaptation import Adaptation, adapt
 from moduformer.train.callbacks import Callback, History
 from moduformer.train.encoded import Encoded, Ragged
 from moduformer.train.evaluation import mean_features, mean_loss, predict, predict_tokens
@@ -466,6 +467,25 @@ def test_targets_without_any_weight_are_refused():
     nothing = Ragged.of([[-100] * int(n) for n in examples.lengths])
     with pytest.raises(TrainingError, match="no target"):
         train(model, examples, nothing, Settings(epochs=1), objective=Tagging())
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_adaptation_trains_the_body_and_not_the_heads(kind):
+    spec = bert(dropout=0.0)
+    if kind == "decoder":
+        spec = replace(spec, encoder=None, decoder=replace(spec.encoder, causal=True))
+    model = build(spec, seed=0)
+    examples, _ = sentences(64)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    adaptation = Adaptation(epochs=10, learning_rate=3e-3)
+    history = adapt(model, examples, adaptation, mask_id=2, special_ids=(1,))
+    assert history.steps[-1].loss < history.steps[0].loss
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {name for name in before if not name.startswith("heads.")}
+    assert list(model.heads) == ["pool", "classify"]
+    if kind == "encoder":
+        with pytest.raises(TrainingError, match="mask token"):
+            adapt(model, examples)
 
 
 # Recipes -----------------------------------------------------------------------------------------------------------

@@ -150,7 +150,8 @@ class _Run:
     def finish(self) -> None:
         if self.history.ended == "running":
             self.history.ended = "finished"
-        if self.settings.keep_best and self.history.best_step not in (None, self.step) and not self.terminated:
+        terminated = self.history.ended == "terminated"
+        if self.settings.keep_best and self.history.best_step not in (None, self.step) and not terminated:
             self._load_best()
         for callback in self.callbacks:
             callback.on_train_end(self.history)

@@ -13,19 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from moduformer.errors import TrainingError
+from moduformer.train.adaptation import Adaptation
 from moduformer.train.groups import RATE_DECAY, GradualUnfreezing, Only
 from moduformer.train.lora import LoraSettings
 from moduformer.train.schedule import Constant, Cosine, LinearWarmup, Schedule, SlantedTriangular
 from moduformer.train.settings import Settings
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """Language-model training on the task's own texts before the task itself (Howard & Ruder 2018, section 3.2)."""
-
-    epochs: int = 1
-    learning_rate: float = 1e-4
-    probability: float = 0.15
 
 
 @dataclass(frozen=True)
