@@ -24,6 +24,7 @@ from moduformer.train.callbacks import Callback
 from moduformer.train.evaluation import predict
 from moduformer.train.examples import Examples, check_trainable, examples_from_lists
 from moduformer.train.labels import Label, LabelSet
+from moduformer.train.tables import plain
 
 SETTINGS_FILE = "classifier.json"
 """Beside the checkpoint: what config.json has no place for, the labels' types and how long texts are read."""
@@ -254,20 +255,28 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                     WindowScores(int(texts.spans[i, 0]), int(texts.spans[i, 1]), tuple(window_scores[i].tolist()))
                     for i in rows
                 )
-                plain = label.item() if isinstance(label, np.generic) else label
                 found.append(
                     WindowedPrediction(
-                        plain, tuple(scores[number].tolist()), windows, int(deciding[number] - starts[number])
+                        label.item() if isinstance(label, np.generic) else label,
+                        tuple(scores[number].tolist()),
+                        windows,
+                        int(deciding[number] - starts[number]),
                     )
                 )
         return found
 
     def score(self, X: Any, y: Any, sample_weight: Sequence[float] | None = None) -> float:
-        """The accuracy; for multi-label the share of texts whose labels are all right."""
-        if not self.multi_label_:
-            return float(super().score(X, y, sample_weight))
-        wanted = _examples(X, y, classes=self.label_set_).targets
-        right = ((self.predict_proba(X) >= self.threshold) == wanted.astype(bool)).all(1)
+        """The accuracy; for multi-label the share of texts whose labels are all right. An unknown label is a miss."""
+        scores = self.predict_proba(X)
+        if self.multi_label_:
+            wanted = _examples(X, y, classes=self.label_set_).targets
+            right = ((scores >= self.threshold) == wanted.astype(bool)).all(1)
+        else:
+            labels = [plain(label) for label in y]
+            if len(labels) != len(scores):
+                raise DataError(f"there are {len(scores)} texts but {len(labels)} labels")
+            found = [self.label_set_.find(label) for label in labels]
+            right = np.array([number == chosen for number, chosen in zip(found, scores.argmax(1).tolist())])
         return float(np.average(right, weights=sample_weight))
 
     def _scored(self, X: Any) -> Iterator[tuple[np.ndarray, Any, np.ndarray]]:
