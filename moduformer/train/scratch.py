@@ -1,0 +1,153 @@
+"""The 2017 Transformer from nothing but sentence pairs, trained as its paper trains it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moduformer.errors import DataError
+from moduformer.families import family
+from moduformer.generate.greedy import greedy
+from moduformer.model import Model, build
+from moduformer.text.tokenizer import Tokenizer
+from moduformer.train.callbacks import Callback, History
+from moduformer.train.encoded import Encoded
+from moduformer.train.loop import train
+from moduformer.train.objectives import SequenceToSequence
+from moduformer.train.schedule import InverseSquareRoot
+from moduformer.train.settings import Settings
+
+@dataclass(frozen=True)
+class Size:
+    """A Transformer's sizes in the paper's letters: N layers a stack, d_model, d_ff, h heads, and dropout."""
+
+    layers: int = 3
+    d_model: int = 256
+    d_ff: int = 512
+    heads: int = 4
+    dropout: float = 0.1
+    vocab: int = 8000
+
+
+def new_transformer(size: Size, tokenizer: Tokenizer, seed: int = 0) -> Model:
+    """An untrained Transformer (Vaswani et al. 2017) for a tokenizer with padding, start and end tokens.
+
+    Matrices are drawn as Glorot & Bengio (2010) propose and embeddings with a variance of 1 / d_model, as the authors'
+    code does.
+    """
+    spec = family("transformer").read(
+        {
+            "vocab_size": tokenizer.vocab_size,
+            "d_model": size.d_model,
+            "d_ff": size.d_ff,
+            "num_heads": size.heads,
+            "encoder_layers": size.layers,
+            "decoder_layers": size.layers,
+            "dropout": size.dropout,
+            "pad_token_id": tokenizer.pad_id,
+            "bos_token_id": tokenizer.bos_id,
+            "eos_token_id": tokenizer.eos_id,
+            "decoder_start_token_id": tokenizer.bos_id,
+        },
+        "TransformerForConditionalGeneration",
+    )
+    model = build(spec, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    views = model.views()
+    fused = {name for name in views if name.endswith((".qkv.weight", ".kv.weight"))}
+    with torch.no_grad():
+        for name, tensor in views.items():
+            if name == "embedding.tokens.weight":
+                tensor.normal_(std=size.d_model**-0.5, generator=generator)
+            elif tensor.dim() == 2 and name not in fused:
+                bound = math.sqrt(6 / (tensor.shape[0] + tensor.shape[1]))
+                tensor.uniform_(-bound, bound, generator=generator)
+    model.tokenizer = tokenizer
+    return model
+
+
+def train_translation(
+    pairs: Sequence[tuple[str, str]],
+    size: Size | None = None,
+    *,
+    steps: int = 8000,
+    batch_tokens: int = 2048,
+    warmup: int = 2000,
+    learning_rate: float | None = None,
+    label_smoothing: float = 0.1,
+    seed: int = 0,
+    evaluate: Callable[[Model], Mapping[str, float]] | None = None,
+    evaluate_every: int | None = None,
+    callbacks: Sequence[Callback] = (),
+    folder: Path | None = None,
+    resume: bool = False,
+) -> tuple[Model, History]:
+    """Trains a Transformer on (source, target) texts with one shared subword vocabulary.
+
+    The paper's recipe (sections 5.3 and 5.4): Adam with betas 0.9 and 0.98, a rate of d_model^-0.5 warmup^-0.5 at its
+    peak that rises linearly and falls with the square root, label smoothing, batches by tokens.
+
+    Arguments:
+        pairs: the texts; both sides share the vocabulary.
+        size: layers and widths; None takes a small one for small data.
+        steps: updates; `batch_tokens` source tokens each.
+        evaluate: called on the model every `evaluate_every` updates, in evaluation mode.
+        folder: where to keep checkpoints, so that `resume` goes on after an interruption.
+
+    Raises `DataError` when there are no pairs or a text is empty.
+    """
+    size = size or Size()
+    for number, pair in enumerate(pairs, 1):
+        if len(pair) != 2 or not all(isinstance(text, str) and text.strip() for text in pair):
+            raise DataError(f"pair {number} is {pair!r:.80}; each must be two texts that are not empty")
+    if not pairs:
+        raise DataError("there are no sentence pairs to train on")
+    tokenizer = Tokenizer.train([text for pair in pairs for text in pair], kind="unigram", vocab_size=size.vocab)
+    model = new_transformer(size, tokenizer, seed)
+    peak = (size.d_model * warmup) ** -0.5 if learning_rate is None else learning_rate
+    settings = Settings(
+        epochs=10_000,
+        max_steps=steps,
+        batch_tokens=batch_tokens,
+        learning_rate=peak,
+        schedule=InverseSquareRoot(warmup),
+        betas=(0.9, 0.98),
+        eps=1e-9,
+        weight_decay=0.0,
+        embedding="dense",
+        seed=seed,
+        evaluate_every=evaluate_every,
+        save_every=None if folder is None else max(steps // 20, 1),
+    )
+    examples = Encoded.of(
+        [encode(tokenizer, source) for source, _ in pairs], targets=[encode(tokenizer, target) for _, target in pairs]
+    )
+    history = train(
+        model,
+        examples,
+        None,
+        settings,
+        objective=SequenceToSequence(label_smoothing=label_smoothing),
+        evaluate=evaluate,
+        callbacks=callbacks,
+        folder=folder,
+        resume=resume,
+    )
+    return model, history
+
+
+def encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    """A text's ids, closed by the end token."""
+    return [*tokenizer.encode(text, add_special_tokens=False).ids, tokenizer.eos_id]
+
+
+def translate(model: Model, texts: Sequence[str], max_new_tokens: int = 100) -> list[str]:
+    """Greedy translations of texts by a model of `train_translation`, in order."""
+    tokenizer: Any = model.tokenizer
+    rows = greedy(model, [encode(tokenizer, text) for text in texts], max_new_tokens)
+    return [tokenizer.decode(row) for row in rows]
