@@ -101,6 +101,10 @@ def test_reads_zip64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = (tmp_path / "wide.bin").read_bytes()
     assert content.count(b"\xff" * 8) >= 5, "the writer did not use wide fields"
     assert_reads(tmp_path / "wide.bin", state)
+    for beyond in (len(content), (1 << 64) - 1):
+        # The extra field of the last entry ends with the offset of its local header, just before the directory's end.
+        patched(tmp_path / "wide.bin", content.rindex(b"PK\6\6") - 8, struct.pack("<Q", beyond))
+        refuse(tmp_path / "wide.bin", "outside itself")
 
 
 def test_only_the_bytes_of_one_tensor_are_read(tmp_path: Path) -> None:
@@ -498,7 +502,7 @@ def test_archives_that_can_be_read_in_two_ways_are_refused(tmp_path: Path) -> No
         "local name": (whole.index(b"archive/data.pkl"), b"archive/data.pkx"),
         "local method": (8, b"\x08"),
         "local flags": (6, b"\x01"),
-        "local signature": (0, b"PK\3\5"),
+        "local signature": (whole.index(b"PK\3\4", 4), b"PK\3\5"),
         "flags": (entry + 8, b"\x01"),
         "method": (entry + 10, b"\x08"),
         "sizes differ": (entry + 20, b"\0\0\0\0"),
