@@ -8,6 +8,8 @@ modules from them, `families` relates them to checkpoints.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 import types
 import typing
 from collections.abc import Iterator
@@ -201,7 +203,8 @@ class Head:
     """What is computed from the last hidden states.
 
     `reads` says from where: every token, the first, the last, the last end-of-sequence token, the mean of all, or the
-    pooled vector of a "pool" head. `outputs` None means the vocabulary; `tied` uses the token embedding as the last projection."""
+    pooled vector of a "pool" head. `outputs` None means the vocabulary; `tied` takes the token embedding as the last
+    projection."""
 
     kind: HeadKind
     reads: Literal["tokens", "first", "last", "eos", "mean", "pool"] = "tokens"
@@ -303,23 +306,18 @@ def _differences(left: Any, right: Any, path: str) -> Iterator[Change]:
         for f in dataclasses.fields(left):
             yield from _differences(getattr(left, f.name), getattr(right, f.name), f"{path}.{f.name}".lstrip("."))
     elif path.endswith("pattern"):
-        for i, (a, b) in enumerate(zip(_cycle(left, right), _cycle(right, left))):
-            yield from _differences(
-                a,
-                b,
-                path.removesuffix("pattern") + ("block" if max(len(left), len(right)) == 1 else f"block.{i}"),
-            )
+        if len(left) != len(right):
+            yield Change(path, f"{len(left)} blocks", f"{len(right)} blocks")
+        period = math.lcm(len(left), len(right))
+        for i in range(period):
+            block = path.removesuffix("pattern") + ("block" if period == 1 else f"block.{i}")
+            yield from _differences(left[i % len(left)], right[i % len(right)], block)
     elif path == "heads":
-        for kind in dict.fromkeys(head.kind for head in (*left, *right)):
-            a, b = ([head for head in side if head.kind == kind] for side in (left, right))
-            yield from _differences(a[0] if a else MISSING, b[0] if b else MISSING, f"heads.{kind}")
+        heads = [{head.kind: head for head in side} for side in (left, right)]
+        for kind in dict.fromkeys((*heads[0], *heads[1])):
+            yield from _differences(heads[0].get(kind, MISSING), heads[1].get(kind, MISSING), f"heads.{kind}")
     else:
         yield Change(path, MISSING if left is None else left, MISSING if right is None else right)
-
-
-def _cycle(blocks: tuple[Block, ...], other: tuple[Block, ...]) -> tuple[Block, ...]:
-    length = max(len(blocks), len(other))
-    return tuple(blocks[i % len(blocks)] for i in range(length))
 
 
 def _plain(value: Any) -> Any:
@@ -339,12 +337,13 @@ def _construct(kind: Any, data: Any, where: str) -> Any:
     if data is None and types.NoneType in options:
         return None
     if isinstance(data, dict):
-        classes = {option.__name__: option for option in options if dataclasses.is_dataclass(option)}
+        classes: dict[str, Any] = {option.__name__: option for option in options if isinstance(option, type)}
+        classes = {name: cls for name, cls in classes.items() if dataclasses.is_dataclass(cls)}
         name = data.get("type", next(iter(classes), None))
-        if name not in classes:
+        if not isinstance(name, str) or name not in classes:
             raise SpecError(f"{where}: no part is called {name!r}; known here: {', '.join(classes) or 'none'}")
         cls = classes[name]
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         known = {f.name for f in dataclasses.fields(cls)}
         given = {key: value for key, value in data.items() if key != "type"}
         if unknown := sorted(set(given) - known):
@@ -361,70 +360,158 @@ def _construct(kind: Any, data: Any, where: str) -> Any:
 
 
 def validate(spec: Spec) -> None:
-    """Refuses a spec that no model can be built from. Raises `SpecError` naming the field and its value."""
-    for path, value in _sizes(spec, ""):
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_SIZE:
-            raise SpecError(f"{path} must be a whole number between 1 and {MAX_SIZE:,}, but is {value!r}")
+    """Refuses a spec that no model can be built from, or one with a field that would have no effect.
+
+    Raises `SpecError` naming the field and its value.
+    """
+    _check_fields(spec, "")
     if spec.encoder is None and spec.decoder is None:
         raise SpecError("a Spec needs an encoder, a decoder or both")
-    for name in ("encoder", "decoder"):
-        stack = getattr(spec, name)
-        if stack is not None:
-            _validate_stack(stack, name)
-    if spec.encoder is not None and spec.decoder is not None:
-        for block in spec.decoder.pattern:
-            if block.cross_attention is None:
-                raise SpecError("decoder.pattern: a decoder beside an encoder needs cross_attention in every block")
-    for head in spec.heads:
-        if head.reads == "pool" and spec.head("pool") is None:
-            raise SpecError(f"heads.{head.kind} reads the pooled vector, but there is no head of kind 'pool'")
-        if head.tied and (head.transform.width if head.transform else spec.dim) != spec.embedding.width:
-            raise SpecError(
-                f"heads.{head.kind} is tied to an embedding of width {spec.embedding.width}, but projects another width"
-            )
+    both = spec.encoder is not None and spec.decoder is not None
+    if spec.encoder is not None:
+        _check_stack(spec.encoder, "encoder", crossing=False)
+    if spec.decoder is not None:
+        _check_stack(spec.decoder, "decoder", crossing=both)
+    _check_heads(spec)
 
 
 MAX_SIZE = 2**24
 """No published Transformer has a dimension near this; larger numbers in a config are damage or an attack."""
 
-_SIZES = {
-    "vocab", "dim", "width", "heads", "kv_heads", "head_dim", "layers", "groups", "buckets", "max_distance",
-    "max", "window", "outputs",
-}  # fmt: skip
+MAX_LAYERS = 10_000
+
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("segments", "task_types", "offset", "uncounted"), (0, MAX_SIZE)),
+    **dict.fromkeys(("dropout", "final_dropout"), (0.0, 1.0)),
+    **dict.fromkeys(("pad_id", "bos_id", "eos_id", "decoder_start_id"), (-MAX_SIZE, MAX_SIZE)),
+}
+"""What the numbers of a field may be; other whole numbers are sizes, from 1 on, and other floats are above 0."""
 
 
-def _sizes(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    for f in dataclasses.fields(value):
-        inner, where = getattr(value, f.name), f"{path}.{f.name}".lstrip(".")
-        if f.name in _SIZES and inner is not None and not isinstance(inner, tuple):
-            yield where, inner
-        elif isinstance(inner, tuple):
-            for i, item in enumerate(inner):
-                if dataclasses.is_dataclass(item):
-                    yield from _sizes(item, f"{where}.{i}")
-        elif dataclasses.is_dataclass(inner):
-            yield from _sizes(inner, where)
+def _check_fields(part: Any, path: str) -> None:
+    """Every value has the type its field is declared with, and lies in its range."""
+    cls: Any = type(part)
+    for name, kind in _hints(cls).items():
+        _check_value(getattr(part, name), kind, name, f"{path}.{name}".lstrip("."))
 
 
-def _validate_stack(stack: Stack, name: str) -> None:
-    if stack.layers > MAX_LAYERS:
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _check_value(value: Any, kind: Any, name: str, path: str) -> None:
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None and types.NoneType in options:
+        return
+    for option in options:
+        origin = typing.get_origin(option)
+        if origin is tuple and isinstance(value, tuple):
+            for i, item in enumerate(value):
+                _check_value(item, typing.get_args(option)[0], name, f"{path}.{i}")
+            return
+        if origin is Literal and isinstance(value, str):
+            if value not in typing.get_args(option):
+                raise SpecError(f"{path} must be one of {', '.join(typing.get_args(option))}, but is {value!r}")
+            return
+        if dataclasses.is_dataclass(option) and type(value) is option:
+            _check_fields(value, path)
+            return
+        if option is bool and isinstance(value, bool):
+            return
+        if option in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+            _check_number(value, option, name, path)
+            return
+    wanted = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    raise SpecError(f"{path} must be {wanted}, but is {value!r}")
+
+
+def _check_number(value: float, kind: type, name: str, path: str) -> None:
+    if kind is int:
+        low, high = _RANGES.get(name, (1, MAX_SIZE))
+        if not isinstance(value, int) or not low <= value <= high:
+            raise SpecError(f"{path} must be a whole number between {low:,} and {high:,}, but is {value!r}")
+    elif name in _RANGES:
+        low, high = _RANGES[name]
+        if not low <= value < high:
+            raise SpecError(f"{path} must be at least {low} and below {high}, but is {value!r}")
+    elif not (value > 0 and math.isfinite(value)):
+        raise SpecError(f"{path} must be a number above 0, but is {value!r}")
+
+
+def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
+    if stack.layers > MAX_LAYERS or len(stack.pattern) > MAX_LAYERS:
         raise SpecError(
             f"{name}.layers is {stack.layers:,}; more than {MAX_LAYERS:,} layers is not a model anyone published"
         )
     if not stack.pattern:
         raise SpecError(f"{name}.pattern is empty; it needs at least one Block")
-    if stack.groups is not None and (stack.layers % len(stack.pattern) or stack.groups > stack.layers):
-        raise SpecError(
-            f"{name}.groups={stack.groups} does not divide {stack.layers} layers of {len(stack.pattern)} blocks"
-        )
+    period = len(stack.pattern)
+    if stack.groups is not None and (stack.layers % period or stack.groups * period > stack.layers):
+        raise SpecError(f"{name}.groups={stack.groups} does not divide {stack.layers} layers of {period} blocks")
+    if stack.position_bias is not None:
+        _check_buckets(stack, stack.position_bias, f"{name}.position_bias")
     for block in stack.pattern:
+        if (block.cross_attention is not None) is not crossing:
+            needs = "beside an encoder needs" if crossing else "without an encoder before it cannot have"
+            raise SpecError(f"{name}.pattern: a {name} {needs} cross_attention in every block")
+        if block.flow != "sequential" and ("res" in block.norm_at or crossing):
+            raise SpecError(f"{name}: the flow {block.flow!r} has no place for a norm at 'res' or for cross_attention")
+        if crossing and block.cross_attention and (block.cross_attention.position or block.cross_attention.window):
+            raise SpecError(f"{name}: cross_attention has no positions, so it takes no rotary positions and no window")
         for part in filter(None, (block.attention, block.cross_attention)):
-            if part.heads % part.kv_heads:
-                raise SpecError(f"{name}: {part.heads} heads cannot share {part.kv_heads} key-value heads evenly")
-            if part.position is not None and (part.position.dim % 2 or part.position.dim > part.head_dim):
-                raise SpecError(
-                    f"{name}: rotary dim {part.position.dim} must be even and at most head_dim {part.head_dim}"
-                )
+            _check_attention(part, name)
 
 
-MAX_LAYERS = 10_000
+def _check_attention(part: Attention, name: str) -> None:
+    if part.heads % part.kv_heads:
+        raise SpecError(f"{name}: {part.heads} heads cannot share {part.kv_heads} key-value heads evenly")
+    if part.heads * part.head_dim > MAX_SIZE:
+        raise SpecError(f"{name}: {part.heads:,} heads of {part.head_dim:,} are more than any published model has")
+    if part.position is None:
+        return
+    if part.position.dim % 2 or part.position.dim > part.head_dim:
+        raise SpecError(f"{name}: rotary dim {part.position.dim} must be even and at most head_dim {part.head_dim}")
+    if part.position.base <= 1:
+        raise SpecError(f"{name}: rotary base {part.position.base} must be above 1")
+    scaling = part.position.scaling
+    if isinstance(scaling, Llama3Scaling) and scaling.high_freq_factor <= scaling.low_freq_factor:
+        raise SpecError(f"{name}: rotary high_freq_factor must be above low_freq_factor")
+
+
+def _check_buckets(stack: Stack, bias: RelativeBuckets, path: str) -> None:
+    exact = bias.buckets // (2 if stack.causal else 4)
+    # Distances beyond the exact ones are counted by log(distance / exact) / log(max_distance / exact).
+    if not exact or bias.max_distance == exact:
+        raise SpecError(f"{path}: {bias.buckets} buckets cannot be spread up to a max_distance of {bias.max_distance}")
+    if len({block.attention.heads for block in stack.pattern}) > 1:
+        raise SpecError(f"{path}: blocks that share a table of biases need the same number of heads")
+
+
+def _check_heads(spec: Spec) -> None:
+    kinds: list[str] = []
+    for head in spec.heads:
+        where = f"heads.{head.kind}"
+        if head.kind in kinds:
+            raise SpecError(f"{where} is there twice")
+        if head.reads == "pool" and "pool" not in kinds:
+            raise SpecError(f"{where} reads the pooled vector, but there is no head of kind 'pool' before it")
+        if (head.kind in _ONE_A_ROW) is (head.reads == "tokens"):
+            raise SpecError(f"{where} cannot read {head.reads!r}")
+        if head.kind in _OUTPUTS and head.outputs != _OUTPUTS[head.kind]:
+            raise SpecError(f"{where} has {_OUTPUTS[head.kind]} outputs, but {head.outputs!r} are asked for")
+        pool = spec.head("pool") if head.reads == "pool" else None
+        width = pool.transform.width if pool and pool.transform else spec.dim
+        if width != spec.dim:
+            raise SpecError(f"{where} reads a pooled vector of width {width}, but heads read {spec.dim}")
+        if head.tied and (head.transform.width if head.transform else spec.dim) != spec.embedding.width:
+            raise SpecError(
+                f"{where} is tied to an embedding of width {spec.embedding.width}, but projects another width"
+            )
+        if head.tied and head.outputs is not None:
+            raise SpecError(f"{where} is tied to the embedding, so its outputs are the vocabulary")
+        kinds.append(head.kind)
+
+
+_ONE_A_ROW = ("pool", "next-sentence", "classify")
+_OUTPUTS = {"span": 2, "replaced-token": 1}

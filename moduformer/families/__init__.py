@@ -54,16 +54,15 @@ def spec(name: str) -> Spec:
     plain = name.rpartition("/")[2]
     found = name if name in presets else plain
     if found not in presets:
-        near = difflib.get_close_matches(plain, presets, n=5, cutoff=0.4)
-        raise SpecError(
-            f"no published architecture is called {name!r}; " + f"near: {', '.join(near or sorted(presets))}"
-        )
+        near = [preset for preset in presets if preset.startswith(plain)]
+        near += difflib.get_close_matches(plain, presets.keys() - set(near), n=5, cutoff=0.4)
+        raise SpecError(f"no published architecture is called {name!r}; near: {', '.join(near[:8] or sorted(presets))}")
     member, config = presets[found], dict(presets[found].presets[found])
     architecture = config.pop("architecture", None)
     return member.read(config, architecture)
 
 
-def family_of(spec: Spec) -> tuple[Family, dict[str, object]]:
+def family_of(spec: Spec) -> tuple[Family, dict[str, Any]]:
     """A family whose files can hold this spec exactly, and the config that says so; the native one as a last resort."""
     for member in families():
         if member.model_type == "moduformer":

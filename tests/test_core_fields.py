@@ -1,0 +1,294 @@
+"""Every field of every spec changes what a model computes, or says here why not."""
+
+import dataclasses
+import itertools
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import torch
+from core_models import SPECS, randomise
+
+from moduformer import architecture
+from moduformer.architecture import (
+    Attention,
+    Block,
+    Embedding,
+    FeedForward,
+    Head,
+    LearnedPositions,
+    LinearScaling,
+    Llama3Scaling,
+    Norm,
+    RelativeBuckets,
+    Rotary,
+    Sinusoids,
+    Spec,
+    Stack,
+    Transform,
+    YarnScaling,
+)
+from moduformer.batch import Batch
+from moduformer.model import Model, build
+
+PARTS = [
+    part
+    for part in vars(architecture).values()
+    if dataclasses.is_dataclass(part) and part not in (architecture.Change, architecture.Difference)
+]
+FIELDS = [(part.__name__, f.name) for part in PARTS for f in dataclasses.fields(part)]
+
+# Four texts; 5 stands inside some of them, 3 and 4 each end some row.
+TEXTS = [[7, 5, 9, 21, 5, 30, 8, 11, 12, 13, 4, 3, 14, 6, 26], [3, 4, 22, 17, 18, 19, 20], [4, 3, 15, 16], [10, 4, 3]]
+
+
+def put(part: Any, path: str, value: Any) -> Any:
+    """A copy of a spec with another value at a path; `*` is every block, a number one item."""
+    name, _, rest = path.partition(".")
+    if isinstance(part, tuple):
+        return tuple(put(item, rest, value) if name in ("*", str(i)) else item for i, item in enumerate(part))
+    return replace(part, **{name: put(getattr(part, name), rest, value) if rest else value})
+
+
+def without_dropout(part: Any) -> Any:
+    if isinstance(part, tuple):
+        return tuple(without_dropout(item) for item in part)
+    if not dataclasses.is_dataclass(part):
+        return part
+    changed = {f.name: without_dropout(getattr(part, f.name)) for f in dataclasses.fields(part)}
+    return replace(part, **{name: 0.0 if "dropout" in name else value for name, value in changed.items()})
+
+
+@dataclass(frozen=True)
+class Case:
+    """A base model (with changes of its own), the field's path and other value, and what must change along with it."""
+
+    base: str
+    path: str
+    value: Any
+    first: dict[str, Any] = field(default_factory=dict)
+    along: dict[str, Any] = field(default_factory=dict)
+
+    def specs(self) -> tuple[Spec, Spec]:
+        before = without_dropout(SPECS[self.base])
+        for path, value in self.first.items():
+            before = put(before, path, value)
+        after = before
+        for path, value in {**self.along, self.path: self.value}.items():
+            after = put(after, path, value)
+        return before, after
+
+
+ENC, DEC = "encoder.pattern.*", "decoder.pattern.*"
+ROTARY = f"{DEC}.attention.position"
+LINEAR = {f"{ROTARY}.scaling": LinearScaling(2.0)}
+LLAMA3 = {f"{ROTARY}.scaling": Llama3Scaling(4.0, 1.0, 4.0, 16)}
+YARN = {f"{ROTARY}.base": 100.0, f"{ROTARY}.scaling": YarnScaling(4.0, 64, 2.0, 1.0)}
+POOLED = {"heads.1.reads": "first"}
+SHORTER = {"embedding.positions.max": 46}
+SINES = {"embedding.positions": Sinusoids()}
+ALTERNATING = tuple(Block(Attention(2, 8, 2, window=window), FeedForward(24)) for window in (None, 1))
+CLASSIFY = Head("classify", reads="first", transform=Transform(16, "tanh"), outputs=3)
+
+CASES: dict[tuple[str, str], Case] = {
+    ("Norm", "kind"): Case("bert", f"{ENC}.norm.kind", "rms", {f"{ENC}.norm.bias": False}),
+    ("Norm", "eps"): Case("bert", f"{ENC}.norm.eps", 0.5),
+    ("Norm", "bias"): Case("bert", f"{ENC}.norm.bias", False),
+    ("LinearScaling", "factor"): Case("llama", f"{ROTARY}.scaling.factor", 3.0, LINEAR),
+    ("Llama3Scaling", "factor"): Case("llama", f"{ROTARY}.scaling.factor", 8.0, LLAMA3),
+    ("Llama3Scaling", "low_freq_factor"): Case("llama", f"{ROTARY}.scaling.low_freq_factor", 2.0, LLAMA3),
+    ("Llama3Scaling", "high_freq_factor"): Case("llama", f"{ROTARY}.scaling.high_freq_factor", 8.0, LLAMA3),
+    ("Llama3Scaling", "original_context"): Case("llama", f"{ROTARY}.scaling.original_context", 12, LLAMA3),
+    ("YarnScaling", "factor"): Case("llama", f"{ROTARY}.scaling.factor", 8.0, YARN),
+    ("YarnScaling", "original_context"): Case("llama", f"{ROTARY}.scaling.original_context", 640, YARN),
+    ("YarnScaling", "beta_fast"): Case("llama", f"{ROTARY}.scaling.beta_fast", 8.0, YARN),
+    ("YarnScaling", "beta_slow"): Case("llama", f"{ROTARY}.scaling.beta_slow", 4.0, YARN),
+    ("Rotary", "dim"): Case("llama", f"{ROTARY}.dim", 4),
+    ("Rotary", "base"): Case("llama", f"{ROTARY}.base", 100.0),
+    ("Rotary", "pairing"): Case("llama", f"{ROTARY}.pairing", "pairs"),
+    ("Rotary", "scaling"): Case("llama", f"{ROTARY}.scaling", LinearScaling(2.0)),
+    ("RelativeBuckets", "buckets"): Case("t5", "encoder.position_bias.buckets", 12),
+    ("RelativeBuckets", "max_distance"): Case("t5", "encoder.position_bias.max_distance", 6),
+    ("LearnedPositions", "max"): Case("bert", "embedding.positions.max", 20),
+    ("LearnedPositions", "offset"): Case("bert", "embedding.positions.offset", 2, along=SHORTER),
+    ("LearnedPositions", "uncounted"): Case("bert", "embedding.positions.uncounted", 5),
+    ("Sinusoids", "layout"): Case("bert", "embedding.positions.layout", "halves", SINES),
+    ("Sinusoids", "base"): Case("bert", "embedding.positions.base", 50.0, SINES),
+    ("Attention", "heads"): Case("bert", f"{ENC}.attention.heads", 4, along={f"{ENC}.attention": Attention(4, 4, 4)}),
+    ("Attention", "head_dim"): Case("bert", f"{ENC}.attention.head_dim", 5),
+    ("Attention", "kv_heads"): Case("llama", f"{DEC}.attention.kv_heads", 1),
+    ("Attention", "bias"): Case("bert", f"{ENC}.attention.bias", False),
+    ("Attention", "out_bias"): Case("bert", f"{ENC}.attention.out_bias", False),
+    ("Attention", "scale"): Case("bert", f"{ENC}.attention.scale", 1.0),
+    ("Attention", "scale_by_depth"): Case("bert", f"{ENC}.attention.scale_by_depth", True),
+    ("Attention", "position"): Case("bert", f"{ENC}.attention.position", Rotary(4)),
+    ("Attention", "window"): Case("bert", f"{ENC}.attention.window", 2),
+    ("Attention", "dropout"): Case("bert", f"{ENC}.attention.dropout", 0.5),
+    ("FeedForward", "width"): Case("bert", f"{ENC}.feed_forward.width", 20),
+    ("FeedForward", "activation"): Case("bert", f"{ENC}.feed_forward.activation", "silu"),
+    ("FeedForward", "gated"): Case("bert", f"{ENC}.feed_forward.gated", True),
+    ("FeedForward", "bias"): Case("bert", f"{ENC}.feed_forward.bias", False),
+    ("FeedForward", "dropout"): Case("bert", f"{ENC}.feed_forward.dropout", 0.5),
+    ("Block", "attention"): Case("bert", f"{ENC}.attention", Attention(2, 8, 1)),
+    ("Block", "feed_forward"): Case("bert", f"{ENC}.feed_forward", FeedForward(24, "relu")),
+    ("Block", "norm"): Case("bert", f"{ENC}.norm", Norm(eps=0.3)),
+    ("Block", "norm_at"): Case("bert", f"{ENC}.norm_at", ("in",)),
+    ("Block", "flow"): Case("gpt2", f"{DEC}.flow", "parallel"),
+    ("Block", "cross_attention"): Case("t5", f"{DEC}.cross_attention", Attention(2, 6, 2, False, False, scale=0.2)),
+    ("Block", "dropout"): Case("bert", f"{ENC}.dropout", 0.5),
+    ("Stack", "layers"): Case("bert", "encoder.layers", 3),
+    ("Stack", "pattern"): Case("bert", "encoder.pattern", ALTERNATING),
+    ("Stack", "causal"): Case("bert", "encoder.causal", True),
+    ("Stack", "groups"): Case("bert", "encoder.groups", 1),
+    ("Stack", "position_bias"): Case("t5", "encoder.position_bias", None),
+    ("Stack", "final_norm"): Case("gpt2", "decoder.final_norm", None),
+    ("Stack", "final_dropout"): Case("t5", "decoder.final_dropout", 0.5),
+    ("Embedding", "width"): Case("bert", "embedding.width", 8),
+    ("Embedding", "positions"): Case("gpt2", "embedding.positions", Sinusoids()),
+    ("Embedding", "segments"): Case("bert", "embedding.segments", 0),
+    ("Embedding", "task_types"): Case("bert", "embedding.task_types", 2),
+    ("Embedding", "scale"): Case("llama", "embedding.scale", 3.0),
+    ("Embedding", "norm"): Case("bert", "embedding.norm", None),
+    ("Embedding", "dropout"): Case("bert", "embedding.dropout", 0.5),
+    ("Transform", "width"): Case("bert", "heads.0.transform.width", 12, {"heads": (CLASSIFY,)}),
+    ("Transform", "activation"): Case("bert", "heads.0.transform.activation", "relu", {"heads": (CLASSIFY,)}),
+    ("Transform", "norm"): Case("bert", "heads.0.transform.norm", Norm(), {"heads": (CLASSIFY,)}),
+    ("Head", "kind"): Case("bert", "heads.0.kind", "next-sentence", {"heads": (CLASSIFY,)}),
+    ("Head", "reads"): Case("bert", "heads.0.reads", "last", {"heads": (CLASSIFY,)}),
+    ("Head", "transform"): Case("bert", "heads.0.transform", None, {"heads": (CLASSIFY,)}),
+    ("Head", "outputs"): Case("bert", "heads.0.outputs", 4, {"heads": (CLASSIFY,)}),
+    ("Head", "tied"): Case("gpt2", "heads.0.tied", False),
+    ("Head", "bias"): Case("bert", "heads.0.bias", False, {"heads": (CLASSIFY,)}),
+    ("Head", "scale"): Case("gpt2", "heads.0.scale", 0.5),
+    ("Head", "dropout"): Case("bert", "heads.0.dropout", 0.5, {"heads": (CLASSIFY,)}),
+    ("Spec", "vocab"): Case("gpt2", "vocab", 41),
+    ("Spec", "dim"): Case("llama", "dim", 16, along={"embedding.width": 16}),
+    ("Spec", "embedding"): Case("llama", "embedding", Embedding(24, scale=2.0)),
+    ("Spec", "encoder"): Case("t5", "encoder", replace(SPECS["t5"].encoder, layers=1)),
+    ("Spec", "decoder"): Case("gpt2", "decoder", replace(SPECS["gpt2"].decoder, causal=False)),
+    ("Spec", "heads"): Case("bert", "heads", (CLASSIFY,)),
+    ("Spec", "eos_id"): Case("bert", "eos_id", 4, {"eos_id": 3, "heads": (replace(CLASSIFY, reads="eos"),)}),
+    ("Spec", "pad_id"): Case("t5", "pad_id", 5),
+    ("Spec", "decoder_start_id"): Case("t5", "decoder_start_id", 6),
+}  # fmt: skip
+NO_EFFECT = {
+    ("Spec", "bos_id"): "only a tokenizer and the start of a generated text use it; no forward pass does",
+}
+
+
+def results(model: Model, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Every head's logits; an encoder-decoder makes its input from labels, one of which is ignored."""
+    torch.manual_seed(seed)
+    batch = Batch.from_lists(TEXTS, order=range(len(TEXTS)))
+    with torch.no_grad():
+        if model.encoder is None or model.decoder is None:
+            states = model.run(batch)
+        else:
+            labels = torch.tensor([[8, -100, 9, 7, 11]] * len(TEXTS))
+            states = model.run(batch, Batch.from_padded(model.shift_right(labels), order=range(len(TEXTS))))
+    return states.heads
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(
+        a[kind].shape == b[kind].shape and float((a[kind] - b[kind]).abs().max()) <= 1e-4 * float(a[kind].abs().max())
+        for kind in a
+    )
+
+
+def test_every_field_has_a_case() -> None:
+    assert len(PARTS) >= 15
+    assert set(FIELDS) == set(CASES) | set(NO_EFFECT)
+    assert not set(CASES) & set(NO_EFFECT)
+    for (part, name), case in CASES.items():
+        assert case.path.rpartition(".")[2] == name
+        owner: Any = case.specs()[0]
+        for step in case.path.split(".")[:-1]:
+            owner = owner[0 if step == "*" else int(step)] if isinstance(owner, tuple) else getattr(owner, step)
+        assert type(owner).__name__ == part
+
+
+@pytest.mark.parametrize(("part", "name"), FIELDS)
+def test_a_field_changes_the_numbers(part: str, name: str) -> None:
+    if (part, name) in NO_EFFECT:
+        spec = SPECS["gpt2"]
+        model, other = build(spec, seed=1), build(replace(spec, bos_id=7), seed=1)
+        assert same(results(model), results(other)), "it has an effect now: give it a case"
+        return
+    before, after = CASES[part, name].specs()
+    assert before != after
+    model, other = randomise(build(before), 1), randomise(build(after), 1)
+    shapes = [{key: tuple(value.shape) for key, value in m.state_dict().items()} for m in (model, other)]
+    common = {key: value for key, value in model.state_dict().items() if shapes[1].get(key) == shapes[0][key]}
+    other.load_state_dict(common, strict=False)
+    if "dropout" in name:
+        assert same(results(model), results(other)), "dropout while evaluating"
+        assert not same(results(model.train()), results(other.train()))
+        assert not same(results(other), results(other, seed=1))
+        return
+    assert same(results(model), results(model))
+    assert shapes[0] != shapes[1] or not same(results(model), results(other))
+
+
+CHOICES = [
+    (part, f)
+    for part in PARTS
+    for f in dataclasses.fields(part)
+    if get_type_hints(part)[f.name] in (architecture.Activation,) or (part.__name__, f.name) in (("Block", "flow"),)
+]
+
+
+@pytest.mark.parametrize(("part", "choice"), CHOICES, ids=lambda x: getattr(x, "name", getattr(x, "__name__", "")))
+def test_every_choice_differs_from_every_other(part: type, choice: dataclasses.Field[Any]) -> None:
+    case = CASES[part.__name__, choice.name]
+    before, _ = case.specs()
+    found = []
+    for value in get_args(get_type_hints(part)[choice.name]):
+        model = randomise(build(put(before, case.path, value)), 1)
+        found.append(results(model))
+    for a, b in itertools.combinations(found, 2):
+        assert not same(a, b)
+
+
+def test_every_set_of_norm_slots_differs() -> None:
+    spec, found = SPECS["gpt2"], []
+    slots = [s for n in range(4) for s in itertools.combinations(("in", "out", "res"), n)]
+    for norm_at in slots:
+        model = build(put(spec, f"{DEC}.norm_at", norm_at), seed=4)
+        generator = torch.Generator().manual_seed(1)
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                with torch.no_grad():
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        found.append(results(model))
+    for a, b in itertools.combinations(found, 2):
+        assert not same(a, b)
+
+
+@pytest.mark.parametrize("reads", ["first", "last", "mean", "eos"])
+def test_a_head_reads_what_it_says(reads: Any) -> None:
+    spec = replace(SPECS["bert"], heads=(replace(CLASSIFY, reads=reads),), eos_id=(3, 4))
+    model = randomise(build(spec), 2)
+    batch = Batch.from_lists(TEXTS)
+    states = model.run(batch)
+    hidden = batch.pad(states.hidden)
+    for row, text in enumerate(TEXTS):
+        real = hidden[row, : len(text)]
+        place = {"first": 0, "last": len(text) - 1, "eos": max(i for i, t in enumerate(text) if t in (3, 4))}
+        wanted = real.mean(0) if reads == "mean" else real[place[reads]]
+        expected = model.heads["classify"](wanted, model.embedding.tokens.weight)
+        assert (batch.restore(states.heads["classify"])[row] - expected).abs().max() <= 1e-5
+
+
+def test_groups_share_and_patterns_alternate() -> None:
+    a, b = Block(Attention(2, 8, 2), FeedForward(24)), Block(Attention(2, 8, 2), FeedForward(20, "relu"))
+    stack = Stack(8, (a, b), groups=2)
+    assert [stack.weights_of(i) for i in range(8)] == [0, 1, 0, 1, 2, 3, 2, 3]
+    assert stack.weight_sets == 4
+    assert [stack.block(i).feed_forward.width for i in range(4)] == [24, 20, 24, 20]
+    model = build(replace(SPECS["bert"], encoder=stack))
+    layers = [model.encoder.layer(i) for i in range(8)]
+    assert layers[0] is layers[2] is not layers[4]
+    assert [layer.settings.feed_forward.width for layer in layers[:2]] == [24, 20]
+    assert RelativeBuckets() == RelativeBuckets(32, 128)
+    assert LearnedPositions(5).offset == 0
