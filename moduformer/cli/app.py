@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from moduformer import __version__
-from moduformer.cli import architecture, classify, data, training
+from moduformer.cli import architecture, classify, data, demo, training
 from moduformer.errors import ModuformerError
 
 INTERRUPTED = 130
@@ -59,6 +59,7 @@ def program(
     """Nothing to do before a command."""
 
 
+app.command("demo")(demo.demo)
 app.command("train")(training.train)
 app.command("predict")(classify.predict)
 app.command("evaluate")(classify.evaluate)

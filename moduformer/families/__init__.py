@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
+from typing import Any
 
 from moduformer.architecture import Spec
 from moduformer.errors import CheckpointError, SpecError

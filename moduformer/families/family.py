@@ -52,7 +52,8 @@ class Family:
     def read(self, config: Config, architecture: str | None = None) -> Spec:
         """The spec of a config, with the heads of one of the family's architectures (the body alone if None)."""
         chosen = self.architecture(architecture)
-        body = replace(self.template, heads=chosen.heads, **dict.fromkeys(chosen.without))
+        left_out: dict[str, Any] = dict.fromkeys(chosen.without)
+        body = replace(self.template, heads=chosen.heads, **left_out)
         spec = configs.read(body, self.rules, config)
         outputs = num_labels(config)
         heads = tuple(
@@ -83,7 +84,7 @@ class Family:
     def architecture_with(self, kind: str) -> str:
         """The first architecture whose last head is of this kind ("body" for none). Raises `CheckpointError`."""
         for name, architecture in self.architectures.items():
-            kinds = [head.kind for head in architecture.heads] or ["body"]
+            kinds: list[str] = [head.kind for head in architecture.heads] or ["body"]
             if kinds[-1] == kind or (kind == "body" and kinds == ["pool"]):
                 return name
         raise CheckpointError(f"{self.model_type} has no architecture with a {kind} head")
@@ -97,7 +98,7 @@ class Family:
                 part for part in ("encoder", "decoder") if getattr(self.template, part) is None
             }
             # A body may lack the pooler that its class has: see `weights.checkpoint`.
-            bodies = ([head.kind for head in architecture.heads], [])
+            bodies: tuple[list[str], list[str]] = ([head.kind for head in architecture.heads], [])
             if kinds in bodies[: 2 if bodies[0] == ["pool"] else 1] and fits:
                 return name
         raise CheckpointError(f"{self.model_type} has no architecture with the heads {kinds}")

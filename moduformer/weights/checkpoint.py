@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,7 @@ TASKS = {
 """What `load(task=...)` takes, and the kind of head it asks for."""
 
 MAX_CONFIG_BYTES = 16 * 2**20
+MAX_CONFIG_DEPTH = 32
 
 RUNS_CODE = re.compile(r"auto_map|trust_remote_code|custom_pipelines|_attn_implementation.*|.*_implementation_internal")
 """Keys of a config that name code elsewhere. They are never followed, and never written again."""
@@ -65,17 +67,18 @@ def load_checkpoint(
     """A model from a folder in Hugging Face layout, or from one GGUF or container file.
 
     `task` chooses a head other than the config's; `new_head` permits one that the files do not hold, drawn anew, with
-    `labels` for classification; `dtype` is that of the weights in memory. Raises `CheckpointError` naming the file, tensor or key that is missing, extra,
-    mis-shaped, not finite or not supported.
+    `labels` for classification; `dtype` is that of the weights in memory. Raises `CheckpointError` naming the
+    file, tensor or key that is missing, extra, mis-shaped, not finite or not supported.
     """
     with open_tensors(path) as tensors:
         dialect_name = str(tensors.metadata.get("format", "")) if path.is_file() else ""
         if "general.architecture" in tensors.metadata:
             dialect_name = "gguf"
         config = _container_config(tensors, dialect_name) if dialect_name in ("gguf", "E5S1") else read_config(path)
+        notes: list[str] = []
+        config = _as_data(config, "", notes)
         member = _family(config, path)
         dialect = member.dialects.get(dialect_name)
-        notes = [f"config key {name!r} names code and is ignored" for name in config if RUNS_CODE.fullmatch(name)]
         if labels is not None:
             config["id2label"] = {str(i): label for i, label in enumerate(labels)}
             config["label2id"] = {label: i for i, label in enumerate(labels)}
@@ -124,9 +127,31 @@ def _container_config(tensors: TensorFile, name: str) -> dict[str, Any]:
     if name not in member.dialects:
         raise CheckpointError(f"{tensors.path}: {name} files of architecture {model_type!r} are not supported")
     try:
-        return member.dialects[name].config(tensors.metadata)
+        return member.dialects[name].config({**tensors.metadata, "tensor_names": tensors.names()})
     except KeyError as error:
         raise CheckpointError(f"{tensors.path}: the header has no {error}") from None
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise CheckpointError(f"{tensors.path}: the header does not describe a model: {error}") from None
+
+
+def _as_data(value: Any, path: str, notes: list[str]) -> Any:
+    """A config without the keys that name code, at any depth, each named in `notes`; refuses what no JSON can hold."""
+    if path.count(".") > MAX_CONFIG_DEPTH:
+        raise CheckpointError(f"config.json is nested deeper than {MAX_CONFIG_DEPTH} objects at {quoted(path[:80])}")
+    if isinstance(value, dict):
+        code = [name for name in value if RUNS_CODE.fullmatch(name)]
+        notes += [f"config key {f'{path}.{name}'.lstrip('.')!r} names code and is ignored" for name in code]
+        return {name: _as_data(inner, f"{path}.{name}", notes) for name, inner in value.items() if name not in code}
+    if isinstance(value, list):
+        return [_as_data(inner, f"{path}.", notes) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise CheckpointError(f"config.json: {quoted(path.lstrip('.'))} is {value!r}, which is not a number")
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise CheckpointError(f"config.json: {quoted(path.lstrip('.'))} is {value!a}, which is not text") from None
+    return value
 
 
 def _family(config: Mapping[str, Any], path: Path) -> Family:
@@ -172,7 +197,7 @@ def _without_absent_pool(spec: Spec, rows: tuple[Row, ...], found: Mapping[str, 
 
 def _names(tensors: TensorFile, member: Family) -> dict[str, str]:
     """Today's name of each tensor, and the name it has in the file. Tensors that are no parameters are left out."""
-    found = {}
+    found: dict[str, str] = {}
     for name in tensors.names():
         if any(re.fullmatch(pattern, name) for pattern in member.unused):
             continue
@@ -263,7 +288,8 @@ def _fill(
             shape = tuple(tensors.info(found[name]).shape)
             if shape != entry.shape:
                 raise CheckpointError(
-                    f"{tensors.path}: tensor {quoted(found[name])} has shape {list(shape)}, but the config asks for {list(entry.shape)}"
+                    f"{tensors.path}: tensor {quoted(found[name])} has shape {list(shape)}, "
+                    f"but the config asks for {list(entry.shape)}"
                 )
     model.to_empty(device="cpu")
     views = model.views()
@@ -292,8 +318,8 @@ def _check_same(tensors: TensorFile, stored: Tensor, name: str, other: str) -> N
     second = tensors.read(other)
     if second.shape != stored.shape or not torch.equal(second, stored):
         raise CheckpointError(
-            f"{tensors.path}: {quoted(other)} and {quoted(name)} must be equal, because the config ties them, but differ; "
-            'if the model was trained untied, set "tie_word_embeddings": false in config.json'
+            f"{tensors.path}: {quoted(other)} and {quoted(name)} must be equal, because the config ties them, "
+            'but differ; if the model was trained untied, set "tie_word_embeddings": false in config.json'
         )
 
 
@@ -312,9 +338,9 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:
         numbers = {int(number): str(label) for number, label in labels.items()}
     except ValueError:
         raise CheckpointError(f"config.json: id2label must map numbers to names, but is {dict(labels)!r}") from None
-    if sorted(numbers) != list(range(len(numbers))):
+    if sorted(numbers) != list(range(len(labels))):
         raise CheckpointError(
-            f"config.json: id2label must number its labels 0 to {len(numbers) - 1}, but has {sorted(numbers)}"
+            f"config.json: id2label must number its labels 0 to {len(labels) - 1}, but has {sorted(numbers)}"
         )
     return tuple(numbers[i] for i in range(len(numbers)))
 
@@ -350,8 +376,11 @@ def save(model: Model, folder: Path) -> Path:
     if model.labels is not None:
         config["id2label"] = {str(i): label for i, label in enumerate(model.labels)}
         config["label2id"] = {label: i for i, label in enumerate(model.labels)}
-    config.setdefault("dtype", str(model.dtype).removeprefix("torch."))
-    config = {name: value for name, value in config.items() if not RUNS_CODE.fullmatch(name)}
+    # Who reads `dtype` converts to it: after training in a wider type than the file's it must not stay narrow.
+    dtypes = {str(tensor.dtype).removeprefix("torch."): tensor.element_size() for tensor in tensors.values()}
+    if config.get("dtype", config.get("torch_dtype")) not in dtypes:
+        config.pop("torch_dtype", None)
+        config["dtype"] = max(dtypes, key=lambda name: dtypes[name])
     folder.mkdir(parents=True, exist_ok=True)
     # The order in which the safetensors library writes: wide types first, then by name.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))

@@ -1,0 +1,1 @@
+"""The main job from beginning to end on real text: what `moduformer demo` runs."""
