@@ -1,0 +1,55 @@
+"""Architecture as data: a frozen `Spec` composed of small specs.
+
+Every part that changes the numbers a Transformer computes is a field of one of these dataclasses, named in the
+standard terms of the field. No field names a model family: BERT, GPT-2 and T5 are values, not types. `blocks` builds
+modules from them, `families` relates them to checkpoints.
+"""
+
+from moduformer.architecture.difference import MISSING, Change, Difference
+from moduformer.architecture.parts import (
+    Activation,
+    Attention,
+    Block,
+    Embedding,
+    FeedForward,
+    Head,
+    HeadKind,
+    LearnedPositions,
+    LinearScaling,
+    Llama3Scaling,
+    Norm,
+    RelativeBuckets,
+    Rotary,
+    Sinusoids,
+    Stack,
+    Transform,
+    YarnScaling,
+)
+from moduformer.architecture.spec import Spec
+from moduformer.architecture.validation import MAX_LAYERS, MAX_SIZE
+
+__all__ = [
+    "MAX_LAYERS",
+    "MAX_SIZE",
+    "MISSING",
+    "Activation",
+    "Attention",
+    "Block",
+    "Change",
+    "Difference",
+    "Embedding",
+    "FeedForward",
+    "Head",
+    "HeadKind",
+    "LearnedPositions",
+    "LinearScaling",
+    "Llama3Scaling",
+    "Norm",
+    "RelativeBuckets",
+    "Rotary",
+    "Sinusoids",
+    "Spec",
+    "Stack",
+    "Transform",
+    "YarnScaling",
+]

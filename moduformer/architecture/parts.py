@@ -1,0 +1,253 @@
+"""The parts of an architecture: every field is an axis on which published Transformers differ, in standard terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Activation = Literal["gelu", "gelu_tanh", "gelu_sigmoid", "relu", "silu", "tanh"]
+HeadKind = Literal["pool", "masked-lm", "language-model", "replaced-token", "next-sentence", "classify", "tag", "span"]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Layer normalisation (Ba et al. 2016) or root-mean-square normalisation (Zhang & Sennrich 2019)."""
+
+    kind: Literal["layer", "rms"] = "layer"
+    eps: float = 1e-12
+    bias: bool = True
+
+    def num_parameters(self, dim: int) -> int:
+        """Numbers of a norm over `dim` dimensions."""
+        return dim * (2 if self.kind == "layer" and self.bias else 1)
+
+
+@dataclass(frozen=True)
+class LinearScaling:
+    """Rotary positions divided by `factor` (Chen et al. 2023, position interpolation)."""
+
+    factor: float
+
+
+@dataclass(frozen=True)
+class Llama3Scaling:
+    """LLaMA 3.1: low rotary frequencies divided by `factor`, high ones kept, smooth in between."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_context: int
+
+
+@dataclass(frozen=True)
+class YarnScaling:
+    """YaRN (Peng et al. 2023): interpolation by wavelength, and a temperature on the attention scores."""
+
+    factor: float
+    original_context: int
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary positions (Su et al. 2021) on the first `dim` dimensions of every head.
+
+    `pairing` says which dimensions turn together: "halves" (i, i + dim/2) or "pairs" (2i, 2i + 1).
+    """
+
+    dim: int
+    base: float = 10000.0
+    pairing: Literal["halves", "pairs"] = "halves"
+    scaling: LinearScaling | Llama3Scaling | YarnScaling | None = None
+
+
+@dataclass(frozen=True)
+class RelativeBuckets:
+    """Learned score biases by bucketed distance (Raffel et al. 2020, T5), one table for all layers of a stack."""
+
+    buckets: int = 32
+    max_distance: int = 128
+
+
+@dataclass(frozen=True)
+class LearnedPositions:
+    """One learned vector a position. `offset` rows lie before position 0; tokens equal to `uncounted` take the row
+    `uncounted` and no position (RoBERTa counts tokens, not places)."""
+
+    max: int
+    offset: int = 0
+    uncounted: int | None = None
+
+
+@dataclass(frozen=True)
+class Sinusoids:
+    """Fixed sine and cosine positions (Vaswani et al. 2017, section 3.5), "interleaved" as in the paper or "halves"."""
+
+    layout: Literal["interleaved", "halves"] = "interleaved"
+    base: float = 10000.0
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Multi-head attention; fewer `kv_heads` than `heads` is grouped-query attention (Ainslie et al. 2023).
+
+    `scale` multiplies the scores (None: head_dim ** -0.5); `scale_by_depth` divides them by the layer's number;
+    `window` is the number of visible keys including the query's own place (None: all).
+    """
+
+    heads: int
+    head_dim: int
+    kv_heads: int
+    bias: bool = True
+    out_bias: bool = True
+    scale: float | None = None
+    scale_by_depth: bool = False
+    position: Rotary | None = None
+    window: int | None = None
+    dropout: float = 0.0
+
+    def num_parameters(self, dim: int) -> int:
+        """Numbers of the projections of q, k, v and back."""
+        inner, shared = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return _linear(dim, inner + 2 * shared, self.bias) + _linear(inner, dim, self.out_bias)
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """Position-wise feed-forward layer; `gated` multiplies two projections (Shazeer 2020, GLU variants)."""
+
+    width: int
+    activation: Activation = "gelu"
+    gated: bool = False
+    bias: bool = True
+    dropout: float = 0.0
+
+    def num_parameters(self, dim: int) -> int:
+        """Numbers of the projections up (twice if gated) and down."""
+        return _linear(dim, self.width * (2 if self.gated else 1), self.bias) + _linear(self.width, dim, self.bias)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One layer. `norm_at` names the slots that hold a norm around each sub-layer: "in" (before it: pre-norm), "out"
+    (on its result, before the residual add), "res" (after the add: post-norm). `flow` runs attention and
+    feed-forward one after the other, or side by side on the same input with two norms ("parallel") or one
+    ("parallel-shared")."""
+
+    attention: Attention
+    feed_forward: FeedForward
+    norm: Norm = field(default_factory=Norm)
+    norm_at: tuple[Literal["in", "out", "res"], ...] = ("res",)
+    flow: Literal["sequential", "parallel", "parallel-shared"] = "sequential"
+    cross_attention: Attention | None = None
+    dropout: float = 0.0
+
+    def num_parameters(self, dim: int) -> int:
+        """Numbers of one layer."""
+        sub_layers = [part for part in (self.attention, self.cross_attention, self.feed_forward) if part is not None]
+        normed = len(sub_layers) - (self.flow == "parallel-shared")
+        norms = normed * len(self.norm_at) * self.norm.num_parameters(dim)
+        return norms + sum(part.num_parameters(dim) for part in sub_layers)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """`layers` blocks, repeating `pattern`; `groups` sets of weights are shared by runs of layers (ALBERT)."""
+
+    layers: int
+    pattern: tuple[Block, ...]
+    causal: bool = False
+    groups: int | None = None
+    position_bias: RelativeBuckets | None = None
+    final_norm: Norm | None = None
+    final_dropout: float = 0.0
+
+    def block(self, layer: int) -> Block:
+        """The spec of layer number `layer`, counted from 0."""
+        return self.pattern[layer % len(self.pattern)]
+
+    def weights_of(self, layer: int) -> int:
+        """The number of the weight set that layer number `layer` uses."""
+        if self.groups is None:
+            return layer
+        period = len(self.pattern)
+        repeats = self.layers // period
+        return (layer // period) * self.groups // repeats * period + layer % period
+
+    @property
+    def weight_sets(self) -> int:
+        """How many blocks have weights of their own."""
+        return self.layers if self.groups is None else self.groups * len(self.pattern)
+
+    def num_parameters(self, dim: int) -> int:
+        """Numbers of all layers that have weights of their own, the table of biases and the final norm."""
+        bias = self.position_bias.buckets * self.pattern[0].attention.heads if self.position_bias else 0
+        norm = self.final_norm.num_parameters(dim) if self.final_norm else 0
+        return bias + norm + sum(self.block(i).num_parameters(dim) for i in range(self.weight_sets))
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Token vectors plus positions, segments and task types; `width` below the model's dim is projected up to it.
+
+    `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim))."""
+
+    width: int
+    positions: LearnedPositions | Sinusoids | None = None
+    segments: int = 0
+    task_types: int = 0
+    scale: float = 1.0
+    norm: Norm | None = None
+    dropout: float = 0.0
+
+    def num_parameters(self, vocab: int, dim: int) -> int:
+        """Numbers of all tables, the norm and the projection."""
+        rows = vocab + self.segments + self.task_types
+        if isinstance(self.positions, LearnedPositions):
+            rows += self.positions.max + self.positions.offset
+        norm = self.norm.num_parameters(self.width) if self.norm else 0
+        return rows * self.width + norm + (_linear(self.width, dim, True) if self.width != dim else 0)
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A dense layer, an activation and perhaps a norm before a head's last projection."""
+
+    width: int
+    activation: Activation
+    norm: Norm | None = None
+
+    def num_parameters(self, dim: int) -> int:
+        """Numbers of the dense layer and the norm."""
+        return _linear(dim, self.width, True) + (self.norm.num_parameters(self.width) if self.norm else 0)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is computed from the last hidden states.
+
+    `reads` says from where: every token, the first, the last, the last end-of-sequence token, the mean of all, or the
+    pooled vector of a "pool" head. `outputs` None means the vocabulary; `tied` takes the token embedding as the last
+    projection."""
+
+    kind: HeadKind
+    reads: Literal["tokens", "first", "last", "eos", "mean", "pool"] = "tokens"
+    transform: Transform | None = None
+    outputs: int | None = None
+    tied: bool = False
+    bias: bool = True
+    scale: float = 1.0
+    dropout: float = 0.0
+
+    def num_parameters(self, vocab: int, dim: int) -> int:
+        """Numbers of the transform and the last projection; a tie counts with the embedding."""
+        inner = self.transform.num_parameters(dim) if self.transform else 0
+        if self.kind == "pool":
+            return inner
+        outputs, width = self.outputs or vocab, self.transform.width if self.transform else dim
+        return inner + (0 if self.tied else outputs * width) + (outputs if self.bias else 0)
+
+
+def _linear(inputs: int, outputs: int, bias: bool) -> int:
+    return inputs * outputs + (outputs if bias else 0)

@@ -1,0 +1,53 @@
+"""A whole Transformer as one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from moduformer.architecture.difference import Difference, difference
+from moduformer.architecture.parts import Embedding, Head, HeadKind, Stack
+from moduformer.architecture.plain_data import construct, plain
+from moduformer.architecture.validation import validate
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A whole Transformer: `encoder` only, `decoder` only, or both."""
+
+    vocab: int
+    dim: int
+    embedding: Embedding
+    encoder: Stack | None = None
+    decoder: Stack | None = None
+    heads: tuple[Head, ...] = ()
+    pad_id: int | None = None
+    bos_id: int | None = None
+    eos_id: int | tuple[int, ...] | None = None
+    decoder_start_id: int | None = None
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    def head(self, kind: HeadKind) -> Head | None:
+        """The head of that kind, or None."""
+        return next((head for head in self.heads if head.kind == kind), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON; `Spec.from_dict` reads it back."""
+        return plain(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Spec:
+        """A spec from `to_dict`'s data. Raises `SpecError` on an unknown or missing field."""
+        return construct(cls, data, "spec")
+
+    def num_parameters(self) -> int:
+        """How many numbers training would change, ties counted once."""
+        stacks = sum(stack.num_parameters(self.dim) for stack in (self.encoder, self.decoder) if stack is not None)
+        heads = sum(head.num_parameters(self.vocab, self.dim) for head in self.heads)
+        return self.embedding.num_parameters(self.vocab, self.dim) + stacks + heads
+
+    def diff(self, other: Spec) -> Difference:
+        """Field by field, how `other` differs from this one."""
+        return difference(self, other)

@@ -1,0 +1,166 @@
+"""What no model can be built from is refused, field by field, before any memory is taken."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from typing import Any, Literal
+
+from moduformer.architecture.parts import Attention, Llama3Scaling, RelativeBuckets, Stack
+from moduformer.architecture.plain_data import hints_of
+from moduformer.errors import SpecError
+
+
+def validate(spec: Any) -> None:
+    """Refuses a spec that no model can be built from, or one with a field that would have no effect.
+
+    Raises `SpecError` naming the field and its value.
+    """
+    _check_fields(spec, "")
+    if spec.encoder is None and spec.decoder is None:
+        raise SpecError("a Spec needs an encoder, a decoder or both")
+    both = spec.encoder is not None and spec.decoder is not None
+    if spec.encoder is not None:
+        _check_stack(spec.encoder, "encoder", crossing=False)
+    if spec.decoder is not None:
+        _check_stack(spec.decoder, "decoder", crossing=both)
+    _check_heads(spec)
+
+
+MAX_SIZE = 2**24
+"""No published Transformer has a dimension near this; larger numbers in a config are damage or an attack."""
+
+MAX_LAYERS = 10_000
+
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("segments", "task_types", "offset", "uncounted"), (0, MAX_SIZE)),
+    **dict.fromkeys(("dropout", "final_dropout"), (0.0, 1.0)),
+    **dict.fromkeys(("pad_id", "bos_id", "eos_id", "decoder_start_id"), (-MAX_SIZE, MAX_SIZE)),
+}
+"""What the numbers of a field may be; other whole numbers are sizes, from 1 on, and other floats are above 0."""
+
+
+def _check_fields(part: Any, path: str) -> None:
+    """Every value has the type its field is declared with, and lies in its range."""
+    cls: Any = type(part)
+    for name, kind in hints_of(cls).items():
+        _check_value(getattr(part, name), kind, name, f"{path}.{name}".lstrip("."))
+
+
+def _check_value(value: Any, kind: Any, name: str, path: str) -> None:
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None and types.NoneType in options:
+        return
+    for option in options:
+        origin = typing.get_origin(option)
+        if origin is tuple and isinstance(value, tuple):
+            for i, item in enumerate(value):
+                _check_value(item, typing.get_args(option)[0], name, f"{path}.{i}")
+            return
+        if origin is Literal and isinstance(value, str):
+            if value not in typing.get_args(option):
+                raise SpecError(f"{path} must be one of {', '.join(typing.get_args(option))}, but is {value!r}")
+            return
+        if dataclasses.is_dataclass(option) and type(value) is option:
+            _check_fields(value, path)
+            return
+        if option is bool and isinstance(value, bool):
+            return
+        if option in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+            _check_number(value, option, name, path)
+            return
+    wanted = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    raise SpecError(f"{path} must be {wanted}, but is {value!r}")
+
+
+def _check_number(value: float, kind: type, name: str, path: str) -> None:
+    if kind is int:
+        low, high = _RANGES.get(name, (1, MAX_SIZE))
+        if not isinstance(value, int) or not low <= value <= high:
+            raise SpecError(f"{path} must be a whole number between {low:,} and {high:,}, but is {value!r}")
+    elif name in _RANGES:
+        low, high = _RANGES[name]
+        if not low <= value < high:
+            raise SpecError(f"{path} must be at least {low} and below {high}, but is {value!r}")
+    elif not (value > 0 and math.isfinite(value)):
+        raise SpecError(f"{path} must be a number above 0, but is {value!r}")
+
+
+def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
+    if stack.layers > MAX_LAYERS or len(stack.pattern) > MAX_LAYERS:
+        raise SpecError(
+            f"{name}.layers is {stack.layers:,}; more than {MAX_LAYERS:,} layers is not a model anyone published"
+        )
+    if not stack.pattern:
+        raise SpecError(f"{name}.pattern is empty; it needs at least one Block")
+    period = len(stack.pattern)
+    if stack.groups is not None and (stack.layers % period or stack.groups * period > stack.layers):
+        raise SpecError(f"{name}.groups={stack.groups} does not divide {stack.layers} layers of {period} blocks")
+    if stack.position_bias is not None:
+        _check_buckets(stack, stack.position_bias, f"{name}.position_bias")
+    for block in stack.pattern:
+        if (block.cross_attention is not None) is not crossing:
+            needs = "beside an encoder needs" if crossing else "without an encoder before it cannot have"
+            raise SpecError(f"{name}.pattern: a {name} {needs} cross_attention in every block")
+        if block.flow != "sequential" and ("res" in block.norm_at or crossing):
+            raise SpecError(f"{name}: the flow {block.flow!r} has no place for a norm at 'res' or for cross_attention")
+        if crossing and block.cross_attention and (block.cross_attention.position or block.cross_attention.window):
+            raise SpecError(f"{name}: cross_attention has no positions, so it takes no rotary positions and no window")
+        for part in filter(None, (block.attention, block.cross_attention)):
+            _check_attention(part, name)
+
+
+def _check_attention(part: Attention, name: str) -> None:
+    if part.heads % part.kv_heads:
+        raise SpecError(f"{name}: {part.heads} heads cannot share {part.kv_heads} key-value heads evenly")
+    if part.heads * part.head_dim > MAX_SIZE:
+        raise SpecError(f"{name}: {part.heads:,} heads of {part.head_dim:,} are more than any published model has")
+    if part.position is None:
+        return
+    if part.position.dim % 2 or part.position.dim > part.head_dim:
+        raise SpecError(f"{name}: rotary dim {part.position.dim} must be even and at most head_dim {part.head_dim}")
+    if part.position.base <= 1:
+        raise SpecError(f"{name}: rotary base {part.position.base} must be above 1")
+    scaling = part.position.scaling
+    if isinstance(scaling, Llama3Scaling) and scaling.high_freq_factor <= scaling.low_freq_factor:
+        raise SpecError(f"{name}: rotary high_freq_factor must be above low_freq_factor")
+
+
+def _check_buckets(stack: Stack, bias: RelativeBuckets, path: str) -> None:
+    exact = bias.buckets // (2 if stack.causal else 4)
+    # Distances beyond the exact ones are counted by log(distance / exact) / log(max_distance / exact).
+    if not exact or bias.max_distance == exact:
+        raise SpecError(f"{path}: {bias.buckets} buckets cannot be spread up to a max_distance of {bias.max_distance}")
+    if len({block.attention.heads for block in stack.pattern}) > 1:
+        raise SpecError(f"{path}: blocks that share a table of biases need the same number of heads")
+
+
+def _check_heads(spec: Any) -> None:
+    kinds: list[str] = []
+    for head in spec.heads:
+        where = f"heads.{head.kind}"
+        if head.kind in kinds:
+            raise SpecError(f"{where} is there twice")
+        if head.reads == "pool" and "pool" not in kinds:
+            raise SpecError(f"{where} reads the pooled vector, but there is no head of kind 'pool' before it")
+        if (head.kind in _ONE_A_ROW) is (head.reads == "tokens"):
+            raise SpecError(f"{where} cannot read {head.reads!r}")
+        if head.kind in _OUTPUTS and head.outputs != _OUTPUTS[head.kind]:
+            raise SpecError(f"{where} has {_OUTPUTS[head.kind]} outputs, but {head.outputs!r} are asked for")
+        pool = spec.head("pool") if head.reads == "pool" else None
+        width = pool.transform.width if pool and pool.transform else spec.dim
+        if width != spec.dim:
+            raise SpecError(f"{where} reads a pooled vector of width {width}, but heads read {spec.dim}")
+        if head.tied and (head.transform.width if head.transform else spec.dim) != spec.embedding.width:
+            raise SpecError(
+                f"{where} is tied to an embedding of width {spec.embedding.width}, but projects another width"
+            )
+        if head.tied and head.outputs is not None:
+            raise SpecError(f"{where} is tied to the embedding, so its outputs are the vocabulary")
+        kinds.append(head.kind)
+
+
+_ONE_A_ROW = ("pool", "next-sentence", "classify")
+_OUTPUTS = {"span": 2, "replaced-token": 1}
