@@ -60,6 +60,11 @@ def convert(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(f"{target} is not an empty folder; choose another one")
     model = load(source, dtype=dtype)
+    if dtype is not None and model.origin is not None:
+        # Otherwise every tensor would be stored in the type it came in, which holds the new values just as well.
+        model.origin.dtypes.clear()
+        model.origin.config.pop("torch_dtype", None)
+        model.origin.config["dtype"] = dtype
     for note in model.notes:
         say(note)
     try:

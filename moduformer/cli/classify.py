@@ -87,11 +87,15 @@ def _rows(file: str, folder: Path, text: str | None, pair: str | None) -> Iterat
     columns = trained_columns(folder)
     text = text or (columns.get("text") if columns.get("text") in table.columns else guess_text_column(table))
     pair = pair or (columns.get("pair") if columns.get("pair") in table.columns else None)
-    first: list[Any] = [value if isinstance(value, str) else None for value in table.column(str(text))]
+    first = [_text(value) for value in table.column(str(text))]
     if pair is None:
         return iter(first)
-    second = [value if isinstance(value, str) else None for value in table.column(pair)]
+    second = [_text(value) for value in table.column(pair)]
     return iter([None if a is None or b is None else (a, b) for a, b in zip(first, second)])
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -32,6 +32,9 @@ HELD_OUT = 0.1
 
 ENDED_EARLY = "terminated"
 
+LEFT_BY_A_FAILURE = {"settings.json", "log.csv", "evaluations.csv"}
+"""Files of a run that failed before it saved anything; the next run may write over them."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -326,7 +329,7 @@ def worst_mistakes(metrics: Metrics, names: Sequence[str], most: int = 10) -> li
 def _check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise TrainingError(f"{folder} is a file; choose another folder with --out")
-    if not resume and folder.is_dir() and any(folder.iterdir()):
+    if not resume and folder.is_dir() and {path.name for path in folder.iterdir()} - LEFT_BY_A_FAILURE:
         raise TrainingError(f"{folder} is not empty; go on with --resume, or choose another folder with --out")
     if resume and (folder / "metrics.json").is_file() and not (folder / "checkpoints").is_dir():
         raise TrainingError(f"{folder} holds a finished run; there is nothing to resume")
