@@ -16,7 +16,9 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def take_turns(script: Path, contenders: list[str], rounds: int, arguments: list[str]) -> dict[str, list[dict[str, Any]]]:
+def take_turns(
+    script: Path, contenders: list[str], rounds: int, arguments: list[str]
+) -> dict[str, list[dict[str, Any]]]:
     """Runs `script --run NAME` for every contender in turn, `rounds` times; each prints one JSON line at its end."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
     for turn in range(rounds):

@@ -22,6 +22,7 @@ from moduformer.train.objectives import SequenceToSequence
 from moduformer.train.schedule import InverseSquareRoot
 from moduformer.train.settings import Settings
 
+
 @dataclass(frozen=True)
 class Size:
     """A Transformer's sizes in the paper's letters: N layers a stack, d_model, d_ff, h heads, and dropout."""
@@ -143,6 +144,7 @@ def train_translation(
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     """A text's ids, closed by the end token."""
+    assert tokenizer.eos_id is not None, "a tokenizer made here has an end token"
     return [*tokenizer.encode(text, add_special_tokens=False).ids, tokenizer.eos_id]
 
 
