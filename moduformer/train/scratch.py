@@ -111,8 +111,11 @@ def train_translation(
     tokenizer = Tokenizer.train([text for pair in pairs for text in pair], kind="unigram", vocab_size=size.vocab)
     model = new_transformer(size, tokenizer, seed)
     peak = (size.d_model * warmup) ** -0.5 if learning_rate is None else learning_rate
+    examples = Encoded.of(
+        [encode(tokenizer, source) for source, _ in pairs], targets=[encode(tokenizer, target) for _, target in pairs]
+    )
     settings = Settings(
-        epochs=10_000,
+        epochs=math.ceil(2 * steps * batch_tokens / int(examples.ids.lengths.sum())) + 1,
         max_steps=steps,
         batch_tokens=batch_tokens,
         learning_rate=peak,
@@ -124,9 +127,6 @@ def train_translation(
         seed=seed,
         evaluate_every=evaluate_every,
         save_every=None if folder is None else max(steps // 20, 1),
-    )
-    examples = Encoded.of(
-        [encode(tokenizer, source) for source, _ in pairs], targets=[encode(tokenizer, target) for _, target in pairs]
     )
     history = train(
         model,
