@@ -99,9 +99,8 @@ def main() -> None:
         found = take_turns(Path(__file__), CONTENDERS, options.rounds, sys.argv[1:])
         print(table(found, CONTENDERS[0], "sentences_per_second"))
         last = found["moduformer"][-1]
-        print(
-            f"\nmoduformer against transformers: cosine mean {last['cosine_mean']:.7f}, least {last['cosine_least']:.7f}"
-        )
+        print(f"\ncosine to transformers: mean {last['cosine_mean']:.7f}, least {last['cosine_least']:.7f}")
+
         return
     print(json.dumps(measure(options)))
 

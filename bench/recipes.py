@@ -5,7 +5,8 @@
 
 `run` appends one JSON line a finished run to bench/results/recipes.jsonl and skips what is already there, so it can be
 stopped and started again; nothing is left out of the table because of its score. Data sets are read from the shared
-folder beside the checkout (MODUFORMER_SHARED). Few-shot subsets are SetFit's: `df.sample(n, random_state=seed)` a class.
+folder beside the checkout (MODUFORMER_SHARED). Few-shot subsets are SetFit's: `df.sample(n, random_state=seed)` of
+every class.
 """
 
 from __future__ import annotations
