@@ -78,7 +78,8 @@ def test_import_and_help_load_nothing_heavy(code):
         "jinja2",
         "tokenizers",
     )
-    script = f"import atexit, sys\natexit.register(lambda: print('LOADED', [m for m in {heavy} if m in sys.modules]))\n{code}"
+    watch = f"atexit.register(lambda: print('LOADED', [m for m in {heavy} if m in sys.modules]))"
+    script = f"import atexit, sys\n{watch}\n{code}"
     for arguments in ([], ["train", "--help"]) if "main" in code else ([],):
         command = [PYTHON, "-c", script, *(arguments or ["--help"])]
         run = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60)

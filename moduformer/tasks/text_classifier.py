@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
 
 from moduformer.atomic import write_text
 from moduformer.errors import CheckpointError, DataError, ModuformerError, TextError
 from moduformer.loading import load
 from moduformer.model import Model
 from moduformer.tasks.classifier_training import MERGES, Trained, Training, train_classifier
+from moduformer.tasks.estimator import Classifier
 from moduformer.tasks.inputs import in_chunks, rows_of, texts_and_pairs
 from moduformer.tasks.scores import merge_windows, probabilities
 from moduformer.tasks.windowing import Windower, windower
@@ -54,7 +53,7 @@ class WindowedPrediction:
     deciding: int
 
 
-class TextClassifier(ClassifierMixin, BaseEstimator):
+class TextClassifier(Classifier):
     """Fine-tunes a pretrained Transformer to classify texts, or pairs of texts.
 
     Texts longer than the model reads are read in overlapping windows, when training and predicting; nothing is cut off.
@@ -111,13 +110,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.threshold = threshold
         self.adapt = adapt
         self.device = device
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.classifier_tags.multi_label = True
-        return tags
 
     # Learning ------------------------------------------------------------------------------------------------------
 
@@ -220,7 +212,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
         X may be a generator: texts are taken from it a few thousand at a time.
         """
-        check_is_fitted(self)
+        self.check_fitted()
         parts = [scores for scores, _, _ in self._scored(X)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.label_set_)))
 
@@ -237,13 +229,13 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def stream(self, X: Iterable[Any]) -> Iterator[tuple[Any, np.ndarray]]:
         """Label and probabilities of one text after another, from a source of any length."""
-        check_is_fitted(self)
+        self.check_fitted()
         for scores, _, _ in self._scored(X):
             yield from zip(self.decide(scores), scores)
 
     def predict_windows(self, X: Any) -> list[WindowedPrediction]:
         """Predictions with the windows they were made from, and which window decided."""
-        check_is_fitted(self)
+        self.check_fitted()
         found = []
         for scores, texts, window_scores in self._scored(X):
             merged, deciding = merge_windows(window_scores, texts, self.merge, self.multi_label_)
@@ -298,7 +290,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
         `transformers` gives the same probabilities, except for the "features" recipe, for whose head it has no class.
         """
-        check_is_fitted(self)
+        self.check_fitted()
         folder = Path(folder)
         try:
             self.model_.save(folder)
