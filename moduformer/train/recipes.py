@@ -79,7 +79,7 @@ _LORA = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("plain", "all layers at one rate, rising then falling", Settings(learning_rate=1.5e-4)),
+        Recipe("plain", "all layers at one rate, rising then falling", Settings(learning_rate=2e-4, epochs=4)),
         Recipe(
             "lora",
             "low-rank adapters on q and v and the head; the base stays as it is",
