@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from moduformer.errors import CheckpointError
 from moduformer.model import Model
 from moduformer.weights.checkpoint import load_checkpoint
 
@@ -42,9 +43,11 @@ def load(
     from moduformer.text.tokenizer import check_fits
 
     located = resolve(source, revision)
-    kind = getattr(torch, dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
+    kind = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype or torch.float32
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+        raise CheckpointError(f"dtype {dtype!r} is no type of weights; use float32, bfloat16, float16 or float64")
     names = None if labels is None else tuple(labels)
-    model = load_checkpoint(located.path, task, names, new_head, kind or torch.float32)
+    model = load_checkpoint(located.path, task, names, new_head, kind)
     model.notes.insert(0, located.note)
     model.tokenizer = tokenizer_for(located.path)
     if model.tokenizer is not None:

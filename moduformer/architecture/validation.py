@@ -61,7 +61,7 @@ def _check_value(value: Any, kind: Any, name: str, path: str) -> None:
             return
         if origin is Literal and isinstance(value, str):
             if value not in typing.get_args(option):
-                raise SpecError(f"{path} must be one of {', '.join(typing.get_args(option))}, but is {value!r}")
+                raise SpecError(f"{path} must be one of {', '.join(typing.get_args(option))}, but is {value!r:.80}")
             return
         if dataclasses.is_dataclass(option) and type(value) is option:
             _check_fields(value, path)
@@ -72,20 +72,20 @@ def _check_value(value: Any, kind: Any, name: str, path: str) -> None:
             _check_number(value, option, name, path)
             return
     wanted = " or ".join(getattr(option, "__name__", str(option)) for option in options)
-    raise SpecError(f"{path} must be {wanted}, but is {value!r}")
+    raise SpecError(f"{path} must be {wanted}, but is {value!r:.80}")
 
 
 def _check_number(value: float, kind: type, name: str, path: str) -> None:
     if kind is int:
         low, high = _RANGES.get(name, (1, MAX_SIZE))
         if not isinstance(value, int) or not low <= value <= high:
-            raise SpecError(f"{path} must be a whole number between {low:,} and {high:,}, but is {value!r}")
+            raise SpecError(f"{path} must be a whole number between {low:,} and {high:,}, but is {value!r:.80}")
     elif name in _RANGES:
         low, high = _RANGES[name]
         if not low <= value < high:
-            raise SpecError(f"{path} must be at least {low} and below {high}, but is {value!r}")
+            raise SpecError(f"{path} must be at least {low} and below {high}, but is {value!r:.80}")
     elif not (value > 0 and math.isfinite(value)):
-        raise SpecError(f"{path} must be a number above 0, but is {value!r}")
+        raise SpecError(f"{path} must be a number above 0, but is {value!r:.80}")
 
 
 def _check_stack(stack: Stack, name: str, crossing: bool) -> None:

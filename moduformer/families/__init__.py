@@ -33,7 +33,7 @@ def family(model_type: str) -> Family:
     """The family of a model type. Raises `CheckpointError` naming the known ones."""
     if model_type not in MODEL_TYPES:
         raise CheckpointError(
-            f"model_type {model_type!r} is not one of the families here: {', '.join(sorted(MODEL_TYPES))}"
+            f"model_type {model_type!r:.80} is not one of the families here: {', '.join(sorted(MODEL_TYPES))}"
         )
     module = importlib.import_module(f"moduformer.families.{MODEL_TYPES[model_type]}")
     return module.FAMILIES[model_type] if hasattr(module, "FAMILIES") else module.FAMILY

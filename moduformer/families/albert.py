@@ -32,10 +32,10 @@ class Sharing:
         """The three keys to layers, groups and a pattern."""
         inner = config.get("inner_group_num", 1)
         if not isinstance(inner, int) or not 0 < inner <= 64:
-            raise ValueError(f"inner_group_num is {inner!r}")
+            raise ValueError(f"inner_group_num is {inner!r:.80}")
         layers, groups = config.get("num_hidden_layers", 12), config.get("num_hidden_groups", 1)
         if not isinstance(groups, int):
-            raise ValueError(f"num_hidden_groups is {groups!r}")
+            raise ValueError(f"num_hidden_groups is {groups!r:.80}")
         return {
             "encoder.layers": layers * inner,
             "encoder.groups": groups,

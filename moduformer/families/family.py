@@ -71,7 +71,7 @@ class Family:
             name = next(iter(self.architectures))
         if name not in self.architectures:
             raise CheckpointError(
-                f"config.json: architecture {name!r} is not known for {self.model_type}; "
+                f"config.json: architecture {name!r:.80} is not known for {self.model_type}; "
                 f"known: {', '.join(self.architectures)}"
             )
         return self.architectures[name]
@@ -111,5 +111,5 @@ def num_labels(config: Config) -> int:
         return len(labels)
     number = config.get("num_labels", 2)
     if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= 1_000_000:
-        raise CheckpointError(f"config.json: num_labels must be a positive whole number, but is {number!r}")
+        raise CheckpointError(f"config.json: num_labels must be a positive whole number, but is {number!r:.80}")
     return number

@@ -36,7 +36,7 @@ class Activation:
         kind, _, name = word.rpartition("-") if isinstance(word, str) else ("?", "", "")
         name = "gelu_new" if word == "gated-gelu" else name
         if kind not in ("", "gated") or name not in ACTIVATIONS:
-            raise CheckpointError(f"config.json: feed_forward_proj is {word!r}, which is not supported")
+            raise CheckpointError(f"config.json: feed_forward_proj is {word!r:.80}, which is not supported")
         found: dict[str, Any] = {}
         for block in BLOCKS:
             found[f"{block}.feed_forward.activation"] = ACTIVATIONS[name]

@@ -125,7 +125,7 @@ def _container_config(tensors: TensorFile, name: str) -> dict[str, Any]:
     model_type = {"E5S1": "bert"}.get(name) or str(tensors.metadata["general.architecture"])
     member = family(model_type)
     if name not in member.dialects:
-        raise CheckpointError(f"{tensors.path}: {name} files of architecture {model_type!r} are not supported")
+        raise CheckpointError(f"{tensors.path}: {name} files of architecture {quoted(model_type)} are not supported")
     try:
         return member.dialects[name].config({**tensors.metadata, "tensor_names": tensors.names()})
     except KeyError as error:
@@ -140,7 +140,7 @@ def _as_data(value: Any, path: str, notes: list[str]) -> Any:
         raise CheckpointError(f"config.json is nested deeper than {MAX_CONFIG_DEPTH} objects at {quoted(path[:80])}")
     if isinstance(value, dict):
         code = [name for name in value if RUNS_CODE.fullmatch(name)]
-        notes += [f"config key {f'{path}.{name}'.lstrip('.')!r} names code and is ignored" for name in code]
+        notes += [f"config key {f'{path}.{name}'.lstrip('.')!r:.80} names code and is ignored" for name in code]
         return {name: _as_data(inner, f"{path}.{name}", notes) for name, inner in value.items() if name not in code}
     if isinstance(value, list):
         return [_as_data(inner, f"{path}.", notes) for inner in value]
@@ -150,7 +150,9 @@ def _as_data(value: Any, path: str, notes: list[str]) -> Any:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise CheckpointError(f"config.json: {quoted(path.lstrip('.'))} is {value!a}, which is not text") from None
+            raise CheckpointError(
+                f"config.json: {quoted(path.lstrip('.'))} is {value!a:.80}, which is not text"
+            ) from None
     return value
 
 
@@ -164,13 +166,13 @@ def _family(config: Mapping[str, Any], path: Path) -> Family:
 def _architecture(member: Family, config: Mapping[str, Any], task: str | None) -> str:
     if task is not None:
         if task not in TASKS:
-            raise CheckpointError(f"task {task!r} is not known; tasks are {', '.join(TASKS)}")
+            raise CheckpointError(f"task {task!r:.80} is not known; tasks are {', '.join(TASKS)}")
         return member.architecture_with(TASKS[task])
     names = config.get("architectures")
     if not names:
         return next(iter(member.architectures))
     if not isinstance(names, list) or not isinstance(names[0], str):
-        raise CheckpointError(f"config.json: architectures must be a list of names, but is {names!r}")
+        raise CheckpointError(f"config.json: architectures must be a list of names, but is {names!r:.80}")
     member.architecture(names[0])
     return names[0]
 
@@ -178,7 +180,8 @@ def _architecture(member: Family, config: Mapping[str, Any], task: str | None) -
 def _bound(spec: Spec, tensors: TensorFile) -> None:
     """Refuses a config that describes far more than its files hold, before any module is made."""
     sets = sum(stack.weight_sets for stack in (spec.encoder, spec.decoder) if stack is not None)
-    if sets > len(tensors.names()):
+    # The barest layer has four matrices: into and out of its attention, into and out of its feed-forward layer.
+    if 4 * sets > len(tensors.names()):
         raise CheckpointError(
             f"config.json describes {sets:,} layers, but {tensors.path} holds {len(tensors.names())} tensors"
         )
@@ -225,7 +228,9 @@ def _match(
 ) -> set[str]:
     """Names of entries the file lacks; raises unless they belong to a new head that was asked for."""
     missing = {entry.file for entry in entries if entry.file not in found and not any(o in found for o in entry.also)}
-    new = {entry.file for entry in entries if entry.file in missing and entry.name.startswith("heads.")}
+    # A head of which some tensors are there is not new but incomplete.
+    held = {_head_of(entry) for entry in entries if entry.file not in missing}
+    new = {entry.file for entry in entries if entry.file in missing and _head_of(entry) not in held}
     if missing - new or (new and not new_head):
         names = sorted(missing - new) or sorted(new)
         hint = (
@@ -247,6 +252,12 @@ def _match(
             "the config belongs to another model, or the file holds more than one"
         )
     return new
+
+
+def _head_of(entry: Entry) -> str:
+    """The head an entry belongs to; all of the body counts as one part, which is never absent as a whole."""
+    part, _, rest = entry.name.partition(".")
+    return rest.partition(".")[0] if part == "heads" else "body"
 
 
 def _belongs_to_a_head(name: str, member: Family, prefix: str) -> bool:
@@ -285,7 +296,12 @@ def _fill(
     for entry in entries:
         names = [name for name in (entry.file, *entry.also) if name in found]
         for name in names:
-            shape = tuple(tensors.info(found[name]).shape)
+            shape, dtype = tuple(tensors.info(found[name]).shape), tensors.info(found[name]).dtype
+            if not dtype.is_floating_point:
+                raise CheckpointError(
+                    f"{tensors.path}: tensor {quoted(found[name])} holds {dtype}, but weights are floating-point; "
+                    "it may be quantised in a way that is not supported"
+                )
             if shape != entry.shape:
                 raise CheckpointError(
                     f"{tensors.path}: tensor {quoted(found[name])} has shape {list(shape)}, "
@@ -337,7 +353,9 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     try:
         numbers = {int(number): str(label) for number, label in labels.items()}
     except ValueError:
-        raise CheckpointError(f"config.json: id2label must map numbers to names, but is {dict(labels)!r}") from None
+        raise CheckpointError(
+            f"config.json: id2label must map numbers to names, but is {dict(labels)!r:.200}"
+        ) from None
     if sorted(numbers) != list(range(len(labels))):
         raise CheckpointError(
             f"config.json: id2label must number its labels 0 to {len(labels) - 1}, but has {sorted(numbers)}"

@@ -64,7 +64,7 @@ def key(name: str, *paths: str, default: Any = None, table: Mapping[Any, Any] | 
     def decode(value: Any) -> Any:
         if not isinstance(value, str | int | bool | None) or value not in table:
             raise CheckpointError(
-                f"config.json: {name} is {value!r}; supported: {', '.join(repr(word) for word in table)}"
+                f"config.json: {name} is {value!r:.80}; supported: {', '.join(repr(word) for word in table)}"
             )
         return table[value]
 
@@ -118,7 +118,7 @@ class Only:
         value = config.get(self.name, self.values[0])
         if value not in self.values:
             raise CheckpointError(
-                f"config.json: {self.name} is {value!r}, which is not supported (supported: {self.values})"
+                f"config.json: {self.name} is {value!r:.80}, which is not supported (supported: {self.values})"
             )
         return {}
 
@@ -172,11 +172,13 @@ class Rotation:
         """The fields of a `Rotary`."""
         given = config.get("rope_parameters") or config.get("rope_scaling") or {}
         if not isinstance(given, Mapping):
-            raise CheckpointError(f"config.json: rope_parameters must be an object, but is {given!r}")
+            raise CheckpointError(f"config.json: rope_parameters must be an object, but is {given!r:.80}")
         base = given.get("rope_theta", config.get(self.base, self.base_default))
         share = given.get("partial_rotary_factor", config.get(self.share, self.share_default) if self.share else 1.0)
         if not isinstance(base, int | float) or not isinstance(share, int | float) or base <= 0 or not 0 < share <= 1:
-            raise CheckpointError(f"config.json: rotary base {base!r} or share {share!r} is not a number in range")
+            raise CheckpointError(
+                f"config.json: rotary base {base!r:.80} or share {share!r:.80} is not a number in range"
+            )
         return {
             f"{self.path}.dim": int(self.head_size.of(config) * share),
             f"{self.path}.base": float(base),
@@ -238,8 +240,10 @@ def _scaling(given: Mapping[str, Any]) -> LinearScaling | Llama3Scaling | YarnSc
                 float(given.get("beta_slow") or 1),
             )
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"config.json: rotary scaling {kind!r} is incomplete: {error}") from None
-    raise CheckpointError(f"config.json: rotary scaling {dict(given)!r} is not supported (linear, llama3, plain yarn)")
+        raise CheckpointError(f"config.json: rotary scaling {kind!r:.80} is incomplete: {error}") from None
+    raise CheckpointError(
+        f"config.json: rotary scaling {dict(given)!r:.200} is not supported (linear, llama3, plain yarn)"
+    )
 
 
 @dataclass(frozen=True)
@@ -341,5 +345,5 @@ def _assign(part: Any, values: Mapping[str, Any]) -> Any:
 def _whole(config: Config, name: str, default: int) -> int:
     value = config.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise CheckpointError(f"config.json: {name} must be a positive whole number, but is {value!r}")
+        raise CheckpointError(f"config.json: {name} must be a positive whole number, but is {value!r:.80}")
     return value

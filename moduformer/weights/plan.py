@@ -92,7 +92,11 @@ def _check_cover(entries: list[Entry], model: Model, views: Mapping[str, Tensor]
     owner = _owners(model)
     filled = {name: 0 for name, _ in model.named_parameters()}
     for name, times in covered.items():
-        filled[owner.get(name, name)] += times * views[name].numel()
+        if times > 1:
+            raise CheckpointError(
+                f"the family's table fills {name!r} {times} times; please report this fault of the table"
+            )
+        filled[owner.get(name, name)] += views[name].numel()
     for name, parameter in model.named_parameters():
         if filled[name] != parameter.numel():
             raise CheckpointError(
