@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -481,3 +483,19 @@ def test_minilm_learns_a_few_words(monkeypatch):
     X, y = reviews(24)
     made = mf.TextClassifier("minilm", recipe="features").fit(X, y)
     assert made.score(*reviews(24, seed=9)) > 0.8
+
+
+def test_predicting_loads_neither_scikit_learn_nor_pandas(fitted, tmp_path):
+    folder = fitted.save(tmp_path / "saved")
+    code = (
+        f"import sys; import moduformer as mf; mf.TextClassifier.load({str(folder)!r}).predict(['good'])\n"
+        "print([name for name in ('sklearn', 'scipy', 'pandas', 'pyarrow') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_unknown_parameters_are_refused_as_scikit_learn_expects(encoder):
+    with pytest.raises(ValueError, match="epoch"):
+        mf.TextClassifier(encoder).set_params(epoch=3)
+    assert repr(mf.TextClassifier(epochs=3)) == "TextClassifier(epochs=3)"
