@@ -51,7 +51,7 @@ lint: $(VENV)/.ready-dev
 	@echo "== format"; $(RUN) -m ruff format --check .
 	@echo "== lint"; $(RUN) -m ruff check .
 	@echo "== types"; $(RUN) -m mypy
-	@echo "== layers"; $(VENV)/bin/python -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
+	@echo "== layers"; $(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
 
 format: $(VENV)/.ready-dev
 	@$(RUN) -m ruff format . && $(RUN) -m ruff check --fix .
@@ -64,6 +64,8 @@ setup-dev: $(VENV)/.ready-dev
 
 $(VENV)/.python:
 	@set -e; \
+	if $(RUN) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && $(RUN) -m pip --version >/dev/null 2>&1; \
+	then touch $@; exit 0; fi; \
 	for candidate in $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3.13 python3.14 python3 python); do \
 	  if command -v "$$candidate" >/dev/null 2>&1 \
 	     && "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
@@ -71,7 +73,7 @@ $(VENV)/.python:
 	  fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	  echo "moduformer needs Python 3.11 or newer, and $(if $(PYTHON),$(PYTHON) is not that,none was found (python3 is: $$(python3 --version 2>&1))). " >&2; \
+	  echo "moduformer needs Python 3.11 or newer, and $(if $(PYTHON),$(PYTHON) is not that,none was found (python3 is: $$(python3 --version 2>&1)))." >&2; \
 	  echo "Install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; \
 	fi; \
 	echo "== making $(VENV) with $$("$$found" --version)"; \
