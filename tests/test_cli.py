@@ -340,6 +340,7 @@ def test_errors_are_one_paragraph_and_a_status(arguments, says, data, encoder, t
     assert "Traceback" not in run.stderr
     assert says in run.stderr
     assert "moduformer: " in run.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

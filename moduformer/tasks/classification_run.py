@@ -213,6 +213,7 @@ def train_run(
     say(f"{len(data.train):,} rows to train on, {len(data.evaluation):,} to evaluate on ({data.evaluation_from})")
     classifier = settings.estimator()
     recipe = classifier.resolved_recipe()
+    _make_folder(folder)
     _write_json(folder / "settings.json", _resolved(settings, recipe, data, command))
     trained = classifier.fit_examples(data.train, data.evaluation, callbacks=callbacks, folder=folder, resume=resume)
     for note in trained.model.notes:
@@ -333,6 +334,9 @@ def _check_folder(folder: Path, resume: bool) -> None:
         raise TrainingError(f"{folder} is not empty; go on with --resume, or choose another folder with --out")
     if resume and (folder / "metrics.json").is_file() and not (folder / "checkpoints").is_dir():
         raise TrainingError(f"{folder} holds a finished run; there is nothing to resume")
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
