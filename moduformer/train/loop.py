@@ -61,7 +61,8 @@ def train(
         resume: go on from the folder's latest checkpoint if there is one, to the bit (on a CPU with as many threads).
 
     Returns:
-        What happened; `ended` is "terminated" if SIGTERM came: a checkpoint is then on disk.
+        What happened; `ended` is "terminated" if SIGTERM came: a checkpoint is then in `folder`, and the caller should
+            end its process. Without a folder SIGTERM does what it did before.
 
     Raises:
         TrainingError: a loss that is not finite, or a checkpoint of another run.
@@ -397,7 +398,8 @@ class _Run:
     @contextmanager
     def terminable(self) -> Iterator[None]:
         """Within, SIGTERM asks for a checkpoint and an early end instead of killing the process."""
-        if threading.current_thread() is not threading.main_thread():
+        # Without a folder there is nothing to save, and a signal must not be swallowed.
+        if self.folder is None or threading.current_thread() is not threading.main_thread():
             yield
             return
 
