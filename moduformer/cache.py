@@ -16,7 +16,7 @@ from torch import Tensor
 from moduformer.architecture import Stack
 from moduformer.batch import Rows
 from moduformer.errors import TextError
-from moduformer.kernels import Group, Layout, _real
+from moduformer.kernels import Group, Layout, padding
 
 
 @dataclass(eq=False)
@@ -71,7 +71,7 @@ class Slots:
             keys=filled,
             query_tokens=rows.tokens,
             key_tokens=count * filled,
-            queries_real=_real(rows.lengths, longest, rows.positions.device),
+            query_padding=padding(rows.lengths, longest, rows.positions.device),
             slots=self.positions[:, :filled],
         )
         return Layout(rows, rows, (group,))

@@ -25,8 +25,8 @@ MAX_PADDING = 0.2
 class Group:
     """Rows that one kernel call serves: `count` rows of `queries` x `keys` tokens.
 
-    `queries_real` and `keys_real` are None when every cell is a real token, else boolean `[count, tokens]`. Keys that
-    lie in a cache come padded already: `slots` are their positions `[count, keys]`, -1 where a slot is empty.
+    The paddings are None when every cell of queries or keys is a real token. Keys in a cache come padded already:
+    `slots` are their positions `[count, keys]`, -1 where a slot is empty.
     """
 
     count: int
@@ -34,8 +34,8 @@ class Group:
     keys: int
     query_tokens: int
     key_tokens: int
-    queries_real: Tensor | None = None
-    keys_real: Tensor | None = None
+    query_padding: Padding | None = None
+    key_padding: Padding | None = None
     slots: Tensor | None = None
 
 
@@ -70,13 +70,13 @@ class Layout:
         alike = self.queries.regular and self.keys.regular
         for group, q, k in zip(self.groups, q_parts, k_parts):
             if group.slots is not None:
-                q = spread(q, group.queries_real, group.count)
+                q = spread(q, group.query_padding, group.count)
                 found.append((q.unsqueeze(-1), group.slots.unsqueeze(-2)))
-            elif alike and group.count > 1 and group.queries_real is None and group.keys_real is None:
+            elif alike and group.count > 1 and group.query_padding is None and group.key_padding is None:
                 q, k = q[: group.queries], k[: group.keys]
                 found.append((q.view(1, -1, 1), k.view(1, 1, -1)))
             else:
-                q, k = spread(q, group.queries_real, group.count), spread(k, group.keys_real, group.count)
+                q, k = spread(q, group.query_padding, group.count), spread(k, group.key_padding, group.count)
                 found.append((q.unsqueeze(-1), k.unsqueeze(-2)))
         return found
 
@@ -86,7 +86,8 @@ class Layout:
             masks: list[Tensor | None] = []
             for group, (q, k) in zip(self.groups, self.positions()):
                 seen = rule.allows(q, k)
-                filled = group.keys_real if group.slots is None else group.slots >= 0
+                padded = group.key_padding
+                filled = group.slots >= 0 if group.slots is not None else None if padded is None else padded.real
                 if filled is not None:
                     real = filled.unsqueeze(1)
                     seen = real if seen is None else seen & real
@@ -111,6 +112,8 @@ def _group(queries: Rows, keys: Rows) -> list[Group]:
                 break
             t, s, real_q, real_k, stop = wide_t, wide_s, real_q + q, real_k + k, stop + 1
         served = pairs[start:stop]
+        query_padding = padding([q for q, _ in served], t, device)
+        alike = all(q == k for q, k in served)
         groups.append(
             Group(
                 count=len(served),
@@ -118,32 +121,45 @@ def _group(queries: Rows, keys: Rows) -> list[Group]:
                 keys=s,
                 query_tokens=real_q,
                 key_tokens=real_k,
-                queries_real=_real([q for q, _ in served], t, device),
-                keys_real=_real([k for _, k in served], s, device),
+                query_padding=query_padding,
+                key_padding=query_padding if alike else padding([k for _, k in served], s, device),
             )
         )
         start = stop
     return groups
 
 
-def _real(lengths: Sequence[int], width: int, device: torch.device) -> Tensor | None:
+@dataclass(frozen=True, eq=False)
+class Padding:
+    """How rows of different lengths lie on a grid: `real` `[rows, width]`, and the ways there and back.
+
+    `sources` names for every cell the flat token it shows (a real one even in padding, which masks hide), `cells` for
+    every flat token its cell.
+    """
+
+    real: Tensor
+    sources: Tensor
+    cells: Tensor
+
+
+def padding(lengths: Sequence[int], width: int, device: torch.device) -> Padding | None:
+    """The padding of rows on a grid of that width; None where every cell is a real token."""
     if all(length == width for length in lengths):
         return None
-    return torch.arange(width, device=device) < torch.tensor(lengths, device=device).unsqueeze(1)
+    real = torch.arange(width, device=device) < torch.tensor(lengths, device=device).unsqueeze(1)
+    flat = real.view(-1)
+    return Padding(real, (flat.cumsum(0) - 1).clamp_(min=0), flat.nonzero().squeeze(1))
 
 
-def spread(flat: Tensor, real: Tensor | None, count: int) -> Tensor:
+def spread(flat: Tensor, padded: Padding | None, count: int) -> Tensor:
     """Flat tokens of a group as `[rows, T, ...]`: a view when there is no padding."""
-    if real is None:
-        return flat.unflatten(0, (count, -1))
-    index = (real.reshape(-1).cumsum(0) - 1).clamp_(min=0)
-    return flat.index_select(0, index).unflatten(0, (count, -1))
+    return (flat if padded is None else flat.index_select(0, padded.sources)).unflatten(0, (count, -1))
 
 
-def gather(grid: Tensor, real: Tensor | None) -> Tensor:
+def gather(grid: Tensor, padded: Padding | None) -> Tensor:
     """`[rows, T, ...]` back to flat tokens."""
     flat = grid.flatten(0, 1)
-    return flat if real is None else flat.index_select(0, real.reshape(-1).nonzero().squeeze(1))
+    return flat if padded is None else flat.index_select(0, padded.cells)
 
 
 Bias = Sequence[Tensor]
@@ -192,7 +208,7 @@ def attend(scores: Scores) -> Tensor:
             scale=scores.scale,
             enable_gqa=q.shape[1] != k.shape[1],
         )
-        out.append(gather(result.transpose(1, 2), group.queries_real))
+        out.append(gather(result.transpose(1, 2), group.query_padding))
     return out[0] if len(out) == 1 else torch.cat(out)
 
 
@@ -206,8 +222,8 @@ def weights(scores: Scores) -> list[Tensor]:
         if additive is not None:
             logits = logits.masked_fill(~additive, float("-inf")) if additive.dtype == torch.bool else logits + additive
         soft = logits.softmax(-1)
-        if group.queries_real is not None:
-            soft = soft * group.queries_real[:, None, :, None]
+        if group.query_padding is not None:
+            soft = soft * group.query_padding.real[:, None, :, None]
         found.append(soft)
     return found
 
@@ -218,7 +234,7 @@ def attend_explicitly(scores: Scores, edit: Callable[[list[Tensor]], list[Tensor
     for soft, (group, q, _, v, _, _) in zip(edit(weights(scores)), _parts(scores)):
         soft = F.dropout(soft, scores.dropout)
         v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
-        out.append(gather((soft @ v).transpose(1, 2), group.queries_real))
+        out.append(gather((soft @ v).transpose(1, 2), group.query_padding))
     return torch.cat(out)
 
 
@@ -240,7 +256,7 @@ def _parts(scores: Scores) -> Iterator[tuple[Group, Tensor, Tensor, Tensor, Tens
         biases,
     )
     for group, q, k, v, mask, bias in parts:
-        q = spread(q, group.queries_real, group.count).transpose(1, 2)
-        k = spread(k, group.keys_real, group.count).transpose(1, 2)
-        v = spread(v, group.keys_real, group.count).transpose(1, 2)
+        q = spread(q, group.query_padding, group.count).transpose(1, 2)
+        k = spread(k, group.key_padding, group.count).transpose(1, 2)
+        v = spread(v, group.key_padding, group.count).transpose(1, 2)
         yield group, q, k, v, mask, bias

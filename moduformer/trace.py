@@ -180,7 +180,7 @@ def _on_grid(groups: list[Tensor], layout: Layout, queries: Batch, keys: Batch) 
 def _cached_on_grid(weights: Tensor, group: Group, queries: Batch) -> Tensor:
     """Weights over a cache's slots as `[rows, heads, queries, positions]`."""
     assert group.slots is not None
-    grid = queries.pad(kernels.gather(weights.transpose(1, 2), group.queries_real))
+    grid = queries.pad(kernels.gather(weights.transpose(1, 2), group.query_padding))
     return _by_position(grid.permute(0, 3, 2, 1), group.slots).permute(0, 2, 3, 1)
 
 

@@ -152,8 +152,8 @@ def test_padding_stays_small_and_equal_rows_are_views() -> None:
     equal = Layout(rows_of([6] * 5, rng, False), rows_of([6] * 5, rng, False))
     (group,) = equal.groups
     flat = torch.randn(30, 2, 4)
-    assert group.queries_real is None
-    assert kernels.spread(flat, group.queries_real, group.count).data_ptr() == flat.data_ptr()
+    assert group.query_padding is None
+    assert kernels.spread(flat, group.query_padding, group.count).data_ptr() == flat.data_ptr()
 
 
 def test_rules_are_values() -> None:
