@@ -13,6 +13,7 @@ import numpy as np
 
 from moduformer.atomic import write_text
 from moduformer.errors import DataError, TrainingError
+from moduformer.sources.resolve import resolve
 from moduformer.tasks.text_classifier import TextClassifier
 from moduformer.train.callbacks import Callback, json_safe
 from moduformer.train.examples import Examples, few_shot, majority_accuracy, read_examples, split
@@ -213,6 +214,8 @@ def train_run(
     say(f"{len(data.train):,} rows to train on, {len(data.evaluation):,} to evaluate on ({data.evaluation_from})")
     classifier = settings.estimator()
     recipe = classifier.resolved_recipe()
+    # Found or fetched now, so that a name that is wrong leaves no folder behind.
+    resolve(settings.model)
     _make_folder(folder)
     _write_json(folder / "settings.json", _resolved(settings, recipe, data, command))
     trained = classifier.fit_examples(data.train, data.evaluation, callbacks=callbacks, folder=folder, resume=resume)
