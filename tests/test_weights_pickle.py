@@ -353,6 +353,22 @@ def test_malformed_pickles_are_refused(tmp_path: Path, case: str) -> None:
     refuse(path, "^(?!.*holds no state dict)")
 
 
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ("SETITEM on a list", "sets an item of a list instead of a dict"),
+        ("APPEND on a dict", "appends to a dict instead of a list"),
+        ("REDUCE of text", "calls a str"),
+        ("persistent id of a module", "whole modules"),
+        ("NEWOBJ", "opcode NEWOBJ"),
+        ("key twice", "gives the key '1' twice"),
+        ("unknown opcode", "damaged"),
+    ],
+)
+def test_the_message_says_why(tmp_path: Path, case: str, says: str) -> None:
+    refuse(archive(tmp_path / "a.bin", BAD_PICKLES[case]), says)
+
+
 # Well-formed, and a trap for whoever compares, prints or walks it.
 BOTTOMLESS = {
     "frame of 2^62": b"\x80\x04\x95" + struct.pack("<Q", 1 << 62) + b"}.",
