@@ -43,7 +43,7 @@ def fit_features(
     classes: int,
     class_weights: Sequence[float] | None = None,
     strengths: Sequence[float] = STRENGTHS,
-    folds: int = 5,
+    folds: int = 3,
     seed: int = 0,
 ) -> LinearHead:
     """Fits a logistic regression on the frozen model's mean features, its C chosen by stratified cross-validation.
