@@ -20,6 +20,7 @@ from moduformer.errors import CheckpointError, DataError, TextError, TrainingErr
 from moduformer.tasks.inputs import texts_and_pairs
 from moduformer.tasks.scores import merge_windows, probabilities
 from moduformer.tasks.windowing import windower
+from moduformer.train.callbacks import Callback
 
 FAST = {"epochs": 6, "learning_rate": 5e-3, "batch_size": 16}
 
@@ -106,6 +107,25 @@ def test_adaptation_changes_the_encoder_before_the_task_and_is_thrown_away(encod
     before = mf.load(encoder).views()["encoder.1.attention.q.weight"]
     assert not torch.equal(adapted.model_.views()["encoder.1.attention.q.weight"], before)
     assert [head.kind for head in adapted.model_.spec.heads] == ["pool", "classify"]
+
+
+def test_patience_stops_early_and_keeps_the_epoch_that_was_best_on_rows_set_aside(encoder):
+    X, y = reviews(120)
+    shown = []
+
+    class Watch(Callback):
+        def on_evaluate(self, evaluation):
+            shown.append(dict(evaluation.metrics))
+
+    settings = {"epochs": 12, "learning_rate": 5e-3, "batch_size": 16, "patience": 2}
+    made = mf.TextClassifier(encoder, **settings).fit(X, y, eval_set=(X[:20], y[:20]), callbacks=[Watch()])
+    scores = [metrics["choice_accuracy"] for metrics in shown]
+    assert made.history_.ended == "patience"
+    assert len(scores) < 12
+    assert made.history_.best_value == max(scores) >= max(scores[-2:])
+    # The evaluation rows are reported beside, and do not choose.
+    assert all("accuracy" in metrics for metrics in shown)
+    assert made.report_["texts"] < 120
 
 
 def test_balanced_classes_raise_the_recall_of_the_rare_one(encoder):

@@ -43,6 +43,9 @@ def train(
     stride: Annotated[int | None, typer.Option(min=0, help="Tokens that neighbouring windows share.")] = None,
     merge: Annotated[str, typer.Option(help="How windows become one answer: mean or max.")] = "mean",
     adapt: Annotated[bool, typer.Option("--adapt", help="Learn to guess masked words of the texts first.")] = False,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many epochs without a better score; keep the best.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen and cost; write nothing.")] = False,
@@ -73,6 +76,7 @@ def train(
         stride=stride,
         merge=merge,
         adapt=adapt,
+        patience=patience,
         seed=seed,
         device=device,
     )

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,10 +30,8 @@ from moduformer.report.results import (
     Window,
     reliability_bins,
 )
+from moduformer.tasks.run_records import Outcome, RunData, RunSettings, peak_memory
 from moduformer.train.metrics import ClassificationMetrics
-
-if TYPE_CHECKING:
-    from moduformer.tasks.classification_run import Outcome, RunData, RunSettings
 
 MOST_PREDICTIONS = 5000
 LONG_TEXTS = 4
@@ -225,8 +223,6 @@ def _long_texts(outcome: Outcome) -> tuple[LongText, ...]:
 
 
 def _cost(outcome: Outcome) -> Cost:
-    from moduformer.tasks.classification_run import peak_memory
-
     device = str(outcome.classifier.model_.device)
     return Cost(outcome.seconds, peak_memory(), device, torch.get_num_threads())
 

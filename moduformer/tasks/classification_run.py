@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,85 +14,27 @@ import numpy as np
 from moduformer.atomic import write_text
 from moduformer.errors import DataError, TrainingError
 from moduformer.sources.resolve import resolve
+from moduformer.tasks.classification_report import write_reports
+from moduformer.tasks.classifier_training import TERMINATED
+from moduformer.tasks.run_records import Metrics, Outcome, RunData, RunSettings, peak_memory
 from moduformer.tasks.text_classifier import TextClassifier
 from moduformer.train.callbacks import Callback, json_safe
 from moduformer.train.examples import Examples, few_shot, majority_accuracy, read_examples, split
 from moduformer.train.metrics import (
-    ClassificationMetrics,
-    MultilabelMetrics,
     classification_metrics,
     multilabel_metrics,
 )
 
 if TYPE_CHECKING:
-    from moduformer.train.loop import History
+    pass
 
 DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt")
 HELD_OUT = 0.1
 """The share of rows held out for evaluation where no evaluation file is given."""
 
-ENDED_EARLY = "terminated"
 
 LEFT_BY_A_FAILURE = {"settings.json", "log.csv", "evaluations.csv"}
 """Files of a run that failed before it saved anything; the next run may write over them."""
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What a person asked for. `labels` names one column of labels, or several columns of 0 and 1.
-
-    `model` to `class_weight` are `TextClassifier`'s; `few_shot` trains on so many rows of each class.
-    """
-
-    data: str
-    text: str | None = None
-    labels: tuple[str, ...] = ()
-    pair: str | None = None
-    separator: str | None = None
-    evaluation: str | None = None
-    few_shot: int | None = None
-    model: str = "minilm"
-    recipe: str = "plain"
-    epochs: int | None = None
-    learning_rate: float | None = None
-    batch_size: int | None = None
-    class_weight: str | None = None
-    max_length: int | None = None
-    stride: int | None = None
-    merge: str = "mean"
-    adapt: bool = False
-    seed: int = 0
-    device: str | None = None
-    bad_rows: str = "report"
-
-    def estimator(self) -> TextClassifier:
-        """The estimator these settings describe."""
-        return TextClassifier(
-            model=self.model,
-            recipe=self.recipe,
-            epochs=self.epochs,
-            class_weight=self.class_weight,
-            random_state=self.seed,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            max_length=self.max_length,
-            stride=self.stride,
-            merge=self.merge,
-            adapt=self.adapt,
-            device=self.device,
-        )
-
-
-@dataclass
-class RunData:
-    """The rows of a run. `evaluation_from` says in words where the evaluation rows come from."""
-
-    train: Examples
-    evaluation: Examples
-    evaluation_from: str
-    refused: list[str] = field(default_factory=list)
-    refused_reasons: dict[str, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
 
 def read_data(settings: RunSettings) -> RunData:
@@ -161,35 +103,6 @@ def _is_name(data: str) -> bool:
 # Training ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Outcome:
-    """What a finished run left in `folder`; `metrics` are of the evaluation rows."""
-
-    folder: Path
-    classifier: TextClassifier
-    metrics: Metrics
-    seconds: float
-    history: History | None = None
-    finished: bool = True
-
-
-@dataclass
-class Metrics:
-    """Scores of a classifier on some examples, and its probabilities for each of them."""
-
-    examples: Examples
-    probabilities: np.ndarray
-    scores: ClassificationMetrics | MultilabelMetrics
-    loss: float
-    majority_accuracy: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-safe numbers."""
-        data = {"rows": len(self.examples), "loss": self.loss, "majority_accuracy": self.majority_accuracy}
-        found: dict[str, Any] = json_safe(data | self.scores.to_dict())
-        return found
-
-
 def train_run(
     settings: RunSettings,
     folder: Path,
@@ -222,7 +135,7 @@ def train_run(
     for note in trained.model.notes:
         say(note)
     history = trained.history
-    if history is not None and history.ended == ENDED_EARLY:
+    if history is not None and history.ended == TERMINATED:
         say(f"stopped on request; the checkpoint is in {folder}, go on with --resume")
         metrics = evaluate_examples(classifier, data.evaluation)
         return Outcome(folder, classifier, metrics, time.monotonic() - began, history, finished=False)
@@ -233,8 +146,6 @@ def train_run(
     _write_json(folder / "metrics.json", metrics.to_dict())
     seconds = time.monotonic() - began
     outcome = Outcome(folder, classifier, metrics, seconds, history)
-    from moduformer.tasks.classification_report import write_reports
-
     write_reports(outcome, settings, data, recipe, command, say)
     _drop_checkpoints(folder)
     return outcome
@@ -486,17 +397,6 @@ def _timed(settings: RunSettings, data: RunData, steps: int) -> tuple[float, int
     trained = train_classifier(job)
     spent = time.perf_counter() - began if trained.history is None else trained.history.seconds
     return spent / max(len(trained.windows.owner), 1), peak_memory()
-
-
-def peak_memory() -> int | None:
-    """The most memory this process has held, in bytes; None where the system does not say."""
-    try:
-        import resource
-        import sys
-    except ImportError:
-        return None
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
 
 
 __all__ = ["Outcome", "RunSettings", "dry_run", "evaluate_run", "read_data", "train_run"]

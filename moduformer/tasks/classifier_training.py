@@ -10,24 +10,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from moduformer.architecture import Head, Norm, Transform
+from moduformer.architecture import Head
 from moduformer.errors import CheckpointError, DataError, TrainingError
 from moduformer.loading import load
 from moduformer.model import Model, build
 from moduformer.tasks.scores import merge_windows, probabilities
-from moduformer.tasks.windowing import WindowedTexts, windower
+from moduformer.tasks.windowing import WindowedTexts, Windower, windower
+from moduformer.train.adaptation import adapt
 from moduformer.train.callbacks import Callback, History
 from moduformer.train.encoded import Encoded
 from moduformer.train.evaluation import predict
-from moduformer.train.examples import Examples, class_weights
+from moduformer.train.examples import Examples, class_weights, split
 from moduformer.train.labels import LabelSet
 from moduformer.train.loop import train
 from moduformer.train.metrics import classification_metrics, multilabel_metrics
-from moduformer.train.objectives import Classification, MaskedLanguage, MultiLabel, Objective
+from moduformer.train.objectives import Classification, MultiLabel, Objective
 from moduformer.train.recipes import Recipe
 from moduformer.train.seeds import draw_head
-from moduformer.train.settings import Settings
 from moduformer.weights.checkpoint import Origin
+
+TERMINATED = "terminated"
+"""How a training that was told to stop has ended; it can be resumed."""
 
 MERGES = ("mean", "max")
 """How the scores of a long text's windows become one: see `moduformer.text.windows.merge`."""
@@ -46,6 +49,7 @@ class Training:
         max_length, stride: of windows, see `windowing.windower`.
         merge: how windows become one prediction.
         folder: where logs and checkpoints go, or None.
+        patience: stop after so many epochs without a better score on rows set aside (`choice`), and keep the best.
     """
 
     source: str | Path
@@ -61,6 +65,8 @@ class Training:
     callbacks: Sequence[Callback] = ()
     folder: Path | None = None
     resume: bool = False
+    patience: int | None = None
+    choice: Examples | None = None
 
 
 @dataclass
@@ -83,10 +89,14 @@ def train_classifier(job: Training) -> Trained:
     """
     if job.recipe.frozen_features:
         return _fit_features(job)
+    if job.patience is not None:
+        job = _with_rows_to_choose_by(job)
     model = new_classifier(job.source, job.examples.classes, job.recipe.settings.seed, job.device)
     read = windower(model, job.max_length, job.stride)
     texts = read(job.examples.texts, job.examples.pairs)
     adaptation = _adapt(model, texts.encoded, job)
+    if adaptation is not None and adaptation.ended == TERMINATED:
+        return Trained(model, adaptation, texts, adaptation)
     lora = _attach_lora(model, job)
     history = train(
         model,
@@ -95,7 +105,7 @@ def train_classifier(job: Training) -> Trained:
         job.recipe.settings,
         objective=objective(job.examples, job.class_weight),
         adapters=lora,
-        evaluate=None if job.evaluation is None else _evaluator(job, read(job.evaluation.texts, job.evaluation.pairs)),
+        evaluate=_evaluator(job, read),
         callbacks=job.callbacks,
         folder=job.folder,
         resume=job.resume,
@@ -148,16 +158,39 @@ def _class_weights(examples: Examples, wanted: str | Mapping[Any, float] | None)
     return tuple(weights)
 
 
-def _evaluator(job: Training, texts: WindowedTexts) -> Callable[[Model], dict[str, float]]:
-    assert job.evaluation is not None
-    targets, several = job.evaluation.targets, job.examples.multi_label
+def _evaluator(job: Training, read: Windower) -> Callable[[Model], dict[str, float]] | None:
+    several = job.examples.multi_label
+    parts = {"": job.evaluation, f"{CHOICE}_": job.choice}
+    texts = {name: (read(part.texts, part.pairs), part.targets) for name, part in parts.items() if part is not None}
+    if not texts:
+        return None
 
     def evaluate(model: Model) -> dict[str, float]:
-        scores = probabilities(predict(model, texts.encoded).numpy(), several)
-        merged, _ = merge_windows(scores, texts, job.merge, several)
-        return headline(targets, merged, several)
+        found = {}
+        for name, (rows, targets) in texts.items():
+            scores = probabilities(predict(model, rows.encoded).numpy(), several)
+            merged, _ = merge_windows(scores, rows, job.merge, several)
+            found.update({f"{name}{key}": value for key, value in headline(targets, merged, several).items()})
+        return found
 
     return evaluate
+
+
+CHOICE = "choice"
+"""Begins the names of numbers measured on the rows that early stopping chooses by."""
+
+
+def _with_rows_to_choose_by(job: Training) -> Training:
+    """Sets a tenth of the training rows aside for early stopping: the evaluation rows must not choose the model."""
+    kept, aside = split(job.examples, 0.1, job.recipe.settings.seed)
+    weights = job.weights
+    if weights is not None:
+        place = {row: i for i, row in enumerate(job.examples.rows)}
+        weights = weights[[place[row] for row in kept.rows]]
+    metric = f"{CHOICE}_micro_f1" if job.examples.multi_label else f"{CHOICE}_accuracy"
+    settings = replace(job.recipe.settings, metric=metric, greater_is_better=True, patience=job.patience)
+    recipe = replace(job.recipe, settings=settings)
+    return replace(job, examples=kept, choice=aside, weights=weights, recipe=recipe)
 
 
 def headline(targets: np.ndarray, scores: np.ndarray, multi_label: bool) -> dict[str, float]:
@@ -189,45 +222,33 @@ def _attach_lora(model: Model, job: Training) -> Any:
 
 
 def _adapt(model: Model, encoded: Encoded, job: Training) -> History | None:
-    """Masked language modelling on the training texts (Howard & Ruder 2018, section 3.2, with Devlin et al.'s task)."""
-    adaptation = job.recipe.adaptation
-    if adaptation is None:
+    if job.recipe.adaptation is None:
         return None
-    tokenizer = model.tokenizer
-    if tokenizer.mask_id is None or model.encoder is None:
-        raise TrainingError("adaptation hides words behind a mask token, and this model has none; use adapt=False")
-    settings = job.recipe.settings
-    guesser = _masked_model(job, model)
-    special = {number for number in map(tokenizer.token_to_id, tokenizer.special_tokens.values()) if number is not None}
-    task = MaskedLanguage(
-        tokenizer.mask_id, model.spec.vocab, tuple(sorted(special)), adaptation.probability, settings.seed
-    )
-    adapted = Settings(
-        epochs=adaptation.epochs,
+    tokenizer, settings = model.tokenizer, job.recipe.settings
+    special = (tokenizer.token_to_id(token) for token in tokenizer.special_tokens.values())
+    return adapt(
+        _with_own_language_head(model, job),
+        encoded,
+        job.recipe.adaptation,
+        mask_id=tokenizer.mask_id,
+        special_ids=sorted({number for number in special if number is not None}),
         batch_size=settings.batch_size,
-        learning_rate=adaptation.learning_rate,
         seed=settings.seed,
-        evaluate_every=None,
-        embedding="frozen",
-        log_every=settings.log_every,
-    )
-    folder = None if job.folder is None else job.folder / "adaptation"
-    return train(
-        guesser, encoded, None, adapted, objective=task, callbacks=job.callbacks, folder=folder, resume=job.resume
+        callbacks=job.callbacks,
+        folder=None if job.folder is None else job.folder / "adaptation",
+        resume=job.resume,
     )
 
 
-def _masked_model(job: Training, model: Model) -> Model:
-    """The classifier's own encoder under a head that guesses words: the checkpoint's, or else a new one."""
-    seed = job.recipe.settings.seed
+def _with_own_language_head(model: Model, job: Training) -> Model:
+    """The classifier's body under the checkpoint's own language-model head, where it has one."""
+    task = "text-generation" if model.encoder is None else "fill-mask"
     try:
-        guesser = load(job.source, "fill-mask", job.device)
+        own = load(job.source, task, job.device)
     except CheckpointError:
-        spec = model.spec
-        transform = Transform(spec.embedding.width, "gelu", Norm(eps=1e-12))
-        return with_heads(model, (Head("masked-lm", transform=transform, tied=True),), seed)
-    guesser.embedding, guesser.encoder = model.embedding, model.encoder
-    return guesser
+        return model
+    own.embedding, own.encoder, own.decoder = model.embedding, model.encoder, model.decoder
+    return own
 
 
 def with_heads(model: Model, heads: tuple[Head, ...], seed: int) -> Model:

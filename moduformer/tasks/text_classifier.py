@@ -71,6 +71,8 @@ class TextClassifier(Classifier):
         merge: "mean" or "max", how the scores of a text's windows become one.
         threshold: probability from which a label counts as present (multi-label only).
         adapt: first train the encoder on masked words of the training texts.
+        patience: stop early, after so many epochs without a better score, and keep the best epoch. A tenth of the
+            training texts is set aside to choose by; None trains on all of them to the end.
         device: where to train and predict; None is the CPU.
 
     Attributes after `fit`:
@@ -95,6 +97,7 @@ class TextClassifier(Classifier):
         merge: str = "mean",
         threshold: float = 0.5,
         adapt: bool = False,
+        patience: int | None = None,
         device: str | None = None,
     ) -> None:
         self.model = model
@@ -109,6 +112,7 @@ class TextClassifier(Classifier):
         self.merge = merge
         self.threshold = threshold
         self.adapt = adapt
+        self.patience = patience
         self.device = device
 
     # Learning ------------------------------------------------------------------------------------------------------
@@ -170,6 +174,7 @@ class TextClassifier(Classifier):
                 callbacks,
                 folder,
                 resume,
+                self.patience,
             )
         )
         if trained.lora is not None:
@@ -193,6 +198,8 @@ class TextClassifier(Classifier):
     def _check_parameters(self) -> None:
         if self.merge not in MERGES:
             raise DataError(f"merge is {self.merge!r}; use one of {', '.join(MERGES)}")
+        if self.patience is not None and (not isinstance(self.patience, int) or self.patience < 1):
+            raise DataError(f"patience is a number of epochs from 1 on, not {self.patience!r}")
         if not 0 < self.threshold < 1:
             raise DataError(f"threshold is a probability between 0 and 1, not {self.threshold!r}")
 
