@@ -298,7 +298,7 @@ BAD_TENSORS = {
 
 @pytest.mark.parametrize("case", BAD_TENSORS)
 def test_tensors_that_do_not_fit_are_refused(tmp_path: Path, case: str) -> None:
-    refuse(archive(tmp_path / "a.bin", state_code(tensor_code(), BAD_TENSORS[case]), {"0": b"\0" * 16}))
+    refuse(archive(tmp_path / "a.bin", state_code(BAD_TENSORS[case]), {"0": b"\0" * 16}))
 
 
 PUSH_EMPTY_TUPLES = b"))\x86" + b"2\x86" * 200
