@@ -133,10 +133,10 @@ def test_broken_headers_are_refused(tmp_path: Path, case: str) -> None:
     header, data, length = HOSTILE[case]
     path = raw_file(tmp_path / "a.safetensors", header, data, length)
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(CheckpointError, match=r"a\.safetensors"):
         open_tensors(path)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()
 
