@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from moduformer.atomic import sync_folder, write_bytes
 from moduformer.errors import SourceError
 
 MANIFEST = "sources.json"
@@ -38,32 +39,6 @@ def file_sha256(path: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def fsync_folder(folder: Path) -> None:
-    """Makes renames inside `folder` survive a power cut; a no-op where folders cannot be opened (Windows)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a small file so that it is seen wholly or not at all, even after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync_folder(path.parent)
 
 
 @contextmanager
@@ -142,7 +117,7 @@ def seal(folder: Path, source: dict[str, str], hashes: Mapping[str, str]) -> Non
         hashes: relative file name -> SHA-256.
     """
     manifest = {"source": source, "files": described(folder, hashes)}
-    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
+    write_bytes(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
 
 
 def is_complete(folder: Path, source: dict[str, str]) -> bool:
@@ -167,6 +142,6 @@ def staged(folder: Path) -> Iterator[Path]:
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(staging, folder)
-        fsync_folder(folder.parent)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from moduformer.atomic import sync_folder, write_bytes
 from moduformer.errors import SourceError
 from moduformer.sources.answers import failure, looks_like_page, refusal
-from moduformer.sources.cache import file_sha256, fsync_folder, locked, write_atomically
+from moduformer.sources.cache import file_sha256, locked
 from moduformer.sources.pipconfig import redacted
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class _Download:
                 "file was damaged on the way or replaced at its source. Try again, or from another network or mirror"
             )
         os.replace(self._partial, self._target)
-        fsync_folder(self._target.parent)
+        sync_folder(self._target.parent)
         self._notes.unlink(missing_ok=True)
 
     def _discard(self) -> None:
@@ -272,7 +273,7 @@ class _Download:
 
     def _write_notes(self, response: "requests.Response", total: int | None) -> None:
         notes = {"url": self._name, "total": total, **_validators(response)}
-        write_atomically(self._notes, json.dumps(notes).encode())
+        write_bytes(self._notes, json.dumps(notes).encode())
 
     def _receive(self, response: "requests.Response", offset: int, total: int | None) -> None:
         with self._partial.open("r+b" if offset else "wb") as out:

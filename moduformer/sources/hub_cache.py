@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from moduformer.atomic import write_bytes
 from moduformer.errors import SourceError
-from moduformer.sources.cache import are_unchanged, described, home, read_json, write_atomically
+from moduformer.sources.cache import are_unchanged, described, home, read_json
 from moduformer.sources.hub_files import TOKENIZER, HubFile, Kind, select, verified
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -60,7 +61,7 @@ def write_pin(repo_id: str, revision: str | None, kind: Kind, commit: str) -> No
     """Remembers the commit that a branch or tag resolved to, so that results do not change under a person."""
     path = _pin_file(repo_id, revision, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps({"commit": commit}).encode())
+    write_bytes(path, json.dumps({"commit": commit}).encode())
 
 
 def find(repo_id: str, revision: str | None, kind: Kind, expected: Mapping[str, str] | None = None) -> Snapshot | None:
@@ -97,7 +98,7 @@ def write_record(repo_id: str, commit: str, kind: Kind, folder: Path, hashes: Ma
     path = records(repo_id, kind) / f"{commit}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     manifest = {"repo_id": repo_id, "commit": commit, "files": described(folder, hashes)}
-    write_atomically(path, json.dumps(manifest, indent=1, sort_keys=True).encode())
+    write_bytes(path, json.dumps(manifest, indent=1, sort_keys=True).encode())
 
 
 def _adopt(repo_id: str, commit: str, folder: Path) -> bool:
