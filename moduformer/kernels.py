@@ -194,9 +194,8 @@ def attend(scores: Scores) -> Tensor:
             and group.queries > 1
             and group.slots is None
             and scores.layout.queries is scores.layout.keys
-            and scores.layout.queries.regular
         )
-        # Causal order hides the padding too: padded keys lie after every real query of their row.
+        # Positions rise along a row, holes or not; and padded keys lie after every real query, so they are hidden too.
         mask = None if causal else _additive(mask, bias, q.dtype)
         result = F.scaled_dot_product_attention(
             q,
