@@ -69,11 +69,11 @@ def logits(model: Model) -> torch.Tensor:
 
 @contextmanager
 def refused(*words: str) -> Iterator[None]:
-    """A `CheckpointError` with these words in it, within two seconds and 64 MiB."""
-    peak, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    """A `CheckpointError` with these words in it, within two seconds of work and 64 MiB."""
+    peak, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(CheckpointError) as caught:
         yield
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2  # of work: on a busy machine the clock on the wall would lie
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 64 * 1024
     message = str(caught.value)
     assert len(message) < 2000
