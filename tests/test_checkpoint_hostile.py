@@ -383,6 +383,16 @@ def test_a_new_head_must_be_asked_for(bert: Path, tmp_path: Path) -> None:
         load_checkpoint(body, new_head=True)
 
 
+def test_a_head_for_other_classes_is_replaced_only_when_a_new_one_is_asked_for(bert: Path) -> None:
+    with refused("classifier"):
+        load_checkpoint(bert, labels=("a", "b", "c"))
+    pooler = load_checkpoint(bert).heads["pool"].transform.dense.weight
+    model = load_checkpoint(bert, labels=("a", "b", "c"), new_head=True)
+    assert logits(model).shape == (2, 3)
+    assert torch.equal(model.heads["pool"].transform.dense.weight, pooler)
+    assert any("other classes" in note for note in model.notes)
+
+
 def test_a_new_head_leaves_the_others_alone(bert: Path) -> None:
     pooler = load_file(bert / "model.safetensors")["bert.pooler.dense.weight"]
     retensor(bert, lambda tensors: [tensors.pop(name) for name in list(tensors) if "classifier" in name])

@@ -97,6 +97,8 @@ def load_checkpoint(
         prefix = "" if dialect else _prefix(member, architecture, found, model)
         entries = expand(rows, model, prefix)
         origin = Origin(member, config)
+        if new_head:
+            found = _without_resized_heads(entries, found, tensors, model)
         missing = _match(entries, found, model, member, prefix, new_head)
         _fill(model, entries, tensors, found, missing, origin)
     _check_filled(model)
@@ -252,6 +254,21 @@ def _match(
             "the config belongs to another model, or the file holds more than one"
         )
     return new
+
+
+def _without_resized_heads(
+    entries: list[Entry], found: Mapping[str, str], tensors: TensorFile, model: Model
+) -> dict[str, str]:
+    """The tensors of a file without those of heads for another number of classes, which a new head replaces."""
+    resized = {
+        _head_of(entry)
+        for entry in entries
+        if entry.file in found and tuple(tensors.info(found[entry.file]).shape) != entry.shape
+    } - {"body"}
+    replaced = {entry.file for entry in entries if _head_of(entry) in resized}
+    if replaced:
+        model.notes.append(f"left out the head for other classes: {_listing(sorted(replaced))}")
+    return {name: stored for name, stored in found.items() if name not in replaced}
 
 
 def _head_of(entry: Entry) -> str:
