@@ -30,6 +30,7 @@ from moduformer.report.results import (
     Window,
     reliability_bins,
 )
+from moduformer.sources import MODELS
 from moduformer.tasks.run_records import Outcome, RunData, RunSettings, peak_memory
 from moduformer.train.metrics import ClassificationMetrics
 
@@ -81,8 +82,12 @@ def results_of(outcome: Outcome, settings: RunSettings, data: RunData, recipe: A
 def _model(outcome: Outcome, settings: RunSettings) -> ModelFacts:
     model = outcome.classifier.model_
     family = None if model.origin is None else model.origin.family.model_type
-    base = Path(settings.model).name if os.path.exists(settings.model) else settings.model
-    return ModelFacts(outcome.folder.resolve().name, base, None, family, model.num_parameters())
+    base, revision = settings.model, None
+    if os.path.exists(base):
+        base = Path(base).name
+    elif base in MODELS:
+        base, revision = MODELS[base].hub.repo_id, MODELS[base].hub.revision
+    return ModelFacts(outcome.folder.resolve().name, base, revision, family, model.num_parameters())
 
 
 def _settings(recipe: Any) -> dict[str, Any]:
@@ -152,8 +157,6 @@ def _metrics(outcome: Outcome) -> Metrics:
         calibration_error=scores.calibration_error,
         reliability=bins,
         loss=found.loss,
-        baseline_accuracy=found.majority_accuracy,
-        baseline_name="always the most frequent class",
     )
 
 
