@@ -205,7 +205,7 @@ def test_a_terminated_run_goes_on_to_the_same_weights(encoder, data, tmp_path):
     out = tmp_path / "cut"
     arguments = [PYTHON, "-c", "from moduformer.cli import main; main()", "train", data, *options, "--out", out]
     cut = subprocess.Popen(list(map(str, arguments)), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (out / "checkpoints" / "latest.json").exists():
         assert time.monotonic() < deadline
         assert cut.poll() is None, cut.stderr.read()
