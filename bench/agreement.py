@@ -1,4 +1,4 @@
-"""That `transformers` gives a trained folder's probabilities: `python bench/agreement.py DIR DATA --text COL [--rows N]`."""
+"""`transformers` gives a trained folder's probabilities: `python bench/agreement.py DIR DATA --text COL [--rows N]`."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ def texts_and_labels(options: argparse.Namespace) -> tuple[list[str], list[int],
             pandas.read_csv(path, sep="\t", header=None, quoting=3, encoding="latin-1", on_bad_lines="skip")
             for path in sorted(folder.glob("*GroundTruth.txt"))
         ]
-        frame = pandas.concat(parts)
+        frame = pandas.concat(parts, ignore_index=True)
         texts, labels = frame[2].astype(str), (frame[1].astype(float) > 0).astype(str)
-    order = texts.sample(frac=1, random_state=0).index if texts.index.is_unique else range(len(texts))
+    order = texts.sample(frac=1, random_state=0).index
     texts, labels = texts.loc[order].tolist(), labels.loc[order].tolist()
     texts, labels = texts[: options.rows], labels[: options.rows]
     names = sorted(set(labels))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -131,14 +132,9 @@ def _group(queries: Rows, keys: Rows) -> list[Group]:
 
 @dataclass(frozen=True, eq=False)
 class Padding:
-    """How rows of different lengths lie on a grid: `real` `[rows, width]`, and the ways there and back.
-
-    `sources` names for every cell the flat token it shows (a real one even in padding, which masks hide), `cells` for
-    every flat token its cell.
-    """
+    """How rows of different lengths lie on a grid: `real` `[rows, width]`, and the cell of every flat token."""
 
     real: Tensor
-    sources: Tensor
     cells: Tensor
 
 
@@ -147,19 +143,35 @@ def padding(lengths: Sequence[int], width: int, device: torch.device) -> Padding
     if all(length == width for length in lengths):
         return None
     real = torch.arange(width, device=device) < torch.tensor(lengths, device=device).unsqueeze(1)
-    flat = real.view(-1)
-    return Padding(real, (flat.cumsum(0) - 1).clamp_(min=0), flat.nonzero().squeeze(1))
+    return Padding(real, real.view(-1).nonzero().squeeze(1))
 
 
 def spread(flat: Tensor, padded: Padding | None, count: int) -> Tensor:
-    """Flat tokens of a group as `[rows, T, ...]`: a view when there is no padding."""
-    return (flat if padded is None else flat.index_select(0, padded.sources)).unflatten(0, (count, -1))
+    """Flat tokens of a group as `[rows, T, ...]`: a view when there is no padding, else zeros between the rows."""
+    if padded is not None:
+        flat = flat.new_zeros(padded.real.numel(), *flat.shape[1:]).index_copy(0, padded.cells, flat)
+    return flat.unflatten(0, (count, -1))
 
 
 def gather(grid: Tensor, padded: Padding | None) -> Tensor:
     """`[rows, T, ...]` back to flat tokens."""
     flat = grid.flatten(0, 1)
-    return flat if padded is None else flat.index_select(0, padded.cells)
+    return flat if padded is None else _Pick.apply(flat, padded.cells)
+
+
+class _Pick(torch.autograd.Function):
+    """`index_select` of cells that are all different, so that its gradient is a copy and not a slow addition."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor, cells: Tensor) -> Tensor:
+        ctx.save_for_backward(cells)
+        ctx.size = flat.shape[0]
+        return flat.index_select(0, cells)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (cells,) = ctx.saved_tensors
+        return grads[0].new_zeros(ctx.size, *grads[0].shape[1:]).index_copy_(0, cells, grads[0]), None
 
 
 Bias = Sequence[Tensor]
