@@ -369,9 +369,7 @@ def test_alias_falls_back_to_the_mirror_quickly_and_says_so(
         assert fetch_data("pairs") == found.path
 
 
-def test_a_hub_that_never_answers_is_soon_given_up(
-    fake_models: ModelAlias, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_that_never_answers_is_soon_given_up(fake_models: ModelAlias, monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
     import time
 
