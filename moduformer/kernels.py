@@ -8,6 +8,7 @@ padding costs less than one kernel call a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -208,17 +209,20 @@ def attend(scores: Scores) -> Tensor:
             and scores.layout.queries is scores.layout.keys
         )
         # Positions rise along a row, holes or not; and padded keys lie after every real query, so they are hidden too.
-        mask = None if causal else _additive(mask, bias, q.dtype)
-        result = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=scores.dropout,
-            is_causal=causal,
-            scale=scores.scale,
-            enable_gqa=q.shape[1] != k.shape[1],
-        )
+        mixed = q.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        if mixed:  # PyTorch's backward kernel is several times slower in bfloat16 than in float32 on CPU.
+            q, k, v = q.float(), k.float(), v.float()
+        with torch.autocast("cpu", enabled=False) if mixed else nullcontext():
+            result = F.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                attn_mask=None if causal else _additive(mask, bias, q.dtype),
+                dropout_p=scores.dropout,
+                is_causal=causal,
+                scale=scores.scale,
+                enable_gqa=q.shape[1] != k.shape[1],
+            )
         out.append(gather(result.transpose(1, 2), group.query_padding))
     return out[0] if len(out) == 1 else torch.cat(out)
 

@@ -41,6 +41,7 @@ class RunSettings:
     patience: int | None = None
     seed: int = 0
     device: str | None = None
+    precision: str | None = None
     bad_rows: str = "report"
 
     def estimator(self) -> TextClassifier:
@@ -59,6 +60,7 @@ class RunSettings:
             adapt=self.adapt,
             patience=self.patience,
             device=self.device,
+            precision=self.precision,
         )
 
 

@@ -74,6 +74,7 @@ class TextClassifier(Classifier):
         patience: stop early, after so many epochs without a better score, and keep the best epoch. A tenth of the
             training texts is set aside to choose by; None trains on all of them to the end.
         device: where to train and predict; None is the CPU.
+        precision: "float32" or "bfloat16" for the matrix products of training; None takes the recipe's.
 
     Attributes after `fit`:
         classes_: the labels, in the order of `predict_proba`'s columns.
@@ -99,6 +100,7 @@ class TextClassifier(Classifier):
         adapt: bool = False,
         patience: int | None = None,
         device: str | None = None,
+        precision: str | None = None,
     ) -> None:
         self.model = model
         self.recipe = recipe
@@ -114,6 +116,7 @@ class TextClassifier(Classifier):
         self.adapt = adapt
         self.patience = patience
         self.device = device
+        self.precision = precision
 
     # Learning ------------------------------------------------------------------------------------------------------
 
@@ -189,8 +192,8 @@ class TextClassifier(Classifier):
         """The recipe with this estimator's own settings in place of its defaults."""
         from moduformer.train.recipes import recipe
 
-        own = {"epochs": self.epochs, "learning_rate": self.learning_rate, "batch_size": self.batch_size}
-        changes = {name: value for name, value in own.items() if value is not None}
+        own = ("epochs", "learning_rate", "batch_size", "precision")
+        changes = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
         if self.recipe == "features":
             changes = {}
         return recipe(self.recipe, seed=int(self.random_state or 0), adapt=int(self.adapt) or None, **changes)

@@ -27,7 +27,7 @@ class Settings:
         embedding: "rows" updates only the token vectors that occur, "dense" all of them at each step, "frozen" none.
         attention_dropout: replaces the spec's while training. The default 0 keeps attention on its fast kernel; the
             dropout of hidden states stays as the spec says.
-        precision: "float32", or "bfloat16" autocast (for accelerators).
+        precision: "float32", or "bfloat16" autocast of matrix products (weights and optimizer stay in float32).
         evaluate_every, save_every: "epoch" or a number of optimizer steps; None: never.
         metric: which number of `evaluate`'s result is compared to find the best step; `greater_is_better` says how.
         patience: evaluations without a better metric before training stops; None: never.
@@ -72,6 +72,8 @@ class Settings:
             raise TrainingError(f"learning_rate must be above 0, but is {self.learning_rate!r}")
         if self.embedding not in ("rows", "dense", "frozen"):
             raise TrainingError(f"embedding must be 'rows', 'dense' or 'frozen', but is {self.embedding!r}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise TrainingError(f"precision must be 'float32' or 'bfloat16', but is {self.precision!r}")
         if self.patience is not None and self.metric is None:
             raise TrainingError("patience needs a metric to watch; set metric to a name that evaluate returns")
 
