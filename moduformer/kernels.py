@@ -193,11 +193,14 @@ class Scores:
     rule: Rule
     scale: float
     bias: Bias | None = None
+    softcap: float | None = None
     dropout: float = 0.0
 
 
 def attend(scores: Scores) -> Tensor:
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) for every row; `[query tokens, heads, head_dim]`."""
+    if scores.softcap is not None:  # The fused kernel has no place for it.
+        return attend_explicitly(scores, lambda found: found)
     out = []
     for group, q, k, v, mask, bias in _parts(scores):
         causal = (
@@ -233,6 +236,8 @@ def weights(scores: Scores) -> list[Tensor]:
     for group, q, k, _, mask, bias in _parts(scores):
         k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
         logits = q @ k.transpose(-1, -2) * scores.scale
+        if scores.softcap is not None:
+            logits = scores.softcap * torch.tanh(logits / scores.softcap)
         additive = _additive(mask, bias, q.dtype)
         if additive is not None:
             logits = logits.masked_fill(~additive, float("-inf")) if additive.dtype == torch.bool else logits + additive

@@ -64,7 +64,8 @@ class States:
     """What a forward pass over a ragged batch returns: flat hidden states `[tokens, dim]`, and each head's result.
 
     `batch` is the one `hidden` belongs to: the decoder's where there is one. `heads` maps a head's kind to its logits,
-    flat `[tokens, outputs]` or one a row `[rows, outputs]`, rows in the batch's order.
+    flat `[tokens, outputs]` (of the tokens `logits_at` named, where it did) or one a row `[rows, outputs]`, rows in the
+    batch's order.
     """
 
     hidden: Tensor
@@ -84,10 +85,13 @@ class Model(nn.Module):
         self.labels: tuple[str, ...] | None = None
         self.origin: Origin | None = None
         self.notes: list[str] = []
-        self.embedding = Embedding(spec.embedding, spec.vocab, spec.dim)
+        self.embedding = Embedding(spec.embedding, nn.Embedding(spec.vocab, spec.embedding.width), spec.dim)
+        self.target_embedding = _target_embedding(spec, self.embedding)
         self.encoder = Stack(spec.encoder, spec.dim, "encoder") if spec.encoder else None
         self.decoder = Stack(spec.decoder, spec.dim, "decoder") if spec.decoder else None
-        self.heads = nn.ModuleDict({head.kind: Head(head, spec.vocab, spec.dim) for head in spec.heads})
+        self.heads = nn.ModuleDict(
+            {head.kind: Head(head, spec.target_vocab or spec.vocab, spec.out_dim) for head in spec.heads}
+        )
 
     # Running -----------------------------------------------------------------------------------------------------
 
@@ -98,11 +102,14 @@ class Model(nn.Module):
         cache: Cache | None = None,
         trace: Trace | None = None,
         encoded: Tensor | None = None,
+        logits_at: Tensor | None = None,
     ) -> States:
         """A forward pass over a ragged batch; `target` is an encoder-decoder's second, with rows in the same order.
 
         With a `cache`, the decoder's batch holds the next tokens of every row (see `Batch.following`). `encoded` is the
-        `encoder_hidden` of an earlier pass over the same batch, to use again.
+        `encoder_hidden` of an earlier pass over the same batch, to use again. `logits_at` `[places]` are the tokens of
+        the (decoder's) flat run that heads which read every token shall read; their logits are `[places, outputs]`, and
+        None reads all. With `batch.rows.ends`, a long prompt costs one row of vocabulary logits, not one a token.
         """
         if cache is not None and (target or batch).order != tuple(range(cache.rows)):
             raise TextError(f"rows must come in the order of the cache's {cache.rows}; see Batch.following")
@@ -123,17 +130,17 @@ class Model(nn.Module):
             if encoded is None:
                 encoded = self.encoder(self._see(trace, self.embedding(batch)), batch.rows, trace=trace)
             memory = Memory(encoded, Layout(target.rows, batch.rows))
-            hidden = self.embedding(target)
+            hidden = self.targets(target)
             if trace is not None:
                 hidden = trace.see("decoder.embedding", hidden)
             hidden = self.decoder(hidden, target.rows, memory=memory, cache=cache, trace=trace)
             states = States(hidden, target, encoder_hidden=encoded, source=batch)
-        self._run_heads(states)
+        self._run_heads(states, logits_at)
         if trace is not None:
             trace.end()
         return states
 
-    def _run_heads(self, states: States) -> None:
+    def _run_heads(self, states: States, logits_at: Tensor | None = None) -> None:
         eos = self.spec.eos_id
         ends = eos if isinstance(eos, tuple) else () if eos is None else (eos,)
         pooled = None
@@ -146,7 +153,9 @@ class Model(nn.Module):
                 shifted = states.source is not None and states.source.rows is states.batch.rows
                 tokens = states.source.tokens if shifted and states.source else states.batch.tokens
                 seen = read(head, states.hidden, states.batch.rows, tokens, ends)
-            result = self.heads[head.kind](seen, self.embedding.tokens.weight)
+                if logits_at is not None and head.reads == "tokens":
+                    seen = seen[logits_at]
+            result = self.heads[head.kind](seen, self.targets.tokens.weight)
             if head.kind == "pool":
                 pooled = result
             states.heads[head.kind] = result
@@ -288,6 +297,11 @@ class Model(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property
+    def targets(self) -> Embedding:
+        """The embedding of what the model writes: a decoder's own beside an encoder, or the only one."""
+        return self.embedding if self.target_embedding is None else self.target_embedding
+
+    @property
     def device(self) -> torch.device:
         """Where its weights are."""
         return self.embedding.tokens.weight.device
@@ -317,15 +331,17 @@ class Model(nn.Module):
         return list(self._layer_groups())
 
     def _layer_groups(self) -> Iterator[tuple[str, list[nn.Parameter]]]:
-        yield "embedding", list(self.embedding.parameters())
+        tables = [self.embedding] if self.target_embedding is None else [self.embedding, self.target_embedding]
+        yield "embedding", list(dict.fromkeys(p for table in tables for p in table.parameters()))
         for stack in filter(None, (self.encoder, self.decoder)):
             sets = stack.settings.weight_sets
             for number in range(sets):
                 members = list(getattr(stack, str(number)).parameters())
                 if number == 0 and stack.position_bias is not None:
                     members += stack.position_bias.parameters()
-                if number == sets - 1 and stack.norm is not None:
-                    members += stack.norm.parameters()
+                if number == sets - 1:
+                    for last in filter(None, (stack.norm, stack.projection)):
+                        members += last.parameters()
                 yield f"{stack.name}.{number}", members
         if len(self.heads):
             yield "head", list(self.heads.parameters())
@@ -336,6 +352,14 @@ class Model(nn.Module):
         from moduformer.weights.checkpoint import save
 
         return save(self, Path(folder))
+
+
+def _target_embedding(spec: Spec, source: Embedding) -> Embedding | None:
+    settings = spec.target_embedding
+    if settings is None:
+        return None
+    tokens = source.tokens if spec.target_vocab is None else nn.Embedding(spec.target_vocab, settings.width)
+    return Embedding(settings, tokens, spec.dim)
 
 
 def build(spec: Spec, device: torch.device | str | None = None, seed: int | None = None) -> Model:

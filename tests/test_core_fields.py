@@ -11,6 +11,7 @@ from core_models import SPECS, randomise
 
 from moduformer import architecture
 from moduformer.architecture import (
+    ALiBi,
     Attention,
     Block,
     Embedding,
@@ -19,6 +20,7 @@ from moduformer.architecture import (
     LearnedPositions,
     LinearScaling,
     Llama3Scaling,
+    MixtureOfExperts,
     Norm,
     RelativeBuckets,
     Rotary,
@@ -85,6 +87,9 @@ LINEAR = {f"{ROTARY}.scaling": LinearScaling(2.0)}
 LLAMA3 = {f"{ROTARY}.scaling": Llama3Scaling(4.0, 1.0, 4.0, 16)}
 YARN = {f"{ROTARY}.base": 100.0, f"{ROTARY}.scaling": YarnScaling(4.0, 64, 2.0, 1.0)}
 POOLED = {"heads.1.reads": "first"}
+SLOPES = {f"{ENC}.attention.position": ALiBi()}
+STEEP = {f"{DEC}.attention": Attention(3, 8, 3, position=ALiBi(0.01))}
+EXPERTS = {f"{ENC}.feed_forward": MixtureOfExperts(FeedForward(24), 4, 2)}
 SHORTER = {"embedding.positions.max": 46}
 SINES = {"embedding.positions": Sinusoids()}
 ALTERNATING = tuple(Block(Attention(2, 8, 2, window=window), FeedForward(24)) for window in (None, 1))
@@ -94,6 +99,11 @@ CASES: dict[tuple[str, str], Case] = {
     ("Norm", "kind"): Case("bert", f"{ENC}.norm.kind", "rms", {f"{ENC}.norm.bias": False}),
     ("Norm", "eps"): Case("bert", f"{ENC}.norm.eps", 0.5),
     ("Norm", "bias"): Case("bert", f"{ENC}.norm.bias", False),
+    ("Norm", "weight"): Case("bert", f"{ENC}.norm.weight", False),
+    ("Norm", "unit_offset"): Case("llama", f"{DEC}.norm.unit_offset", True),
+    ("ALiBi", "max_bias"): Case("bert", f"{ENC}.attention.position.max_bias", 4.0, SLOPES),
+    ("ALiBi", "scaled"): Case("bert", f"{ENC}.attention.position.scaled", True, SLOPES),
+    ("ALiBi", "rounding"): Case("gpt2", f"{DEC}.attention.position.rounding", "bfloat16", STEEP),
     ("LinearScaling", "factor"): Case("llama", f"{ROTARY}.scaling.factor", 3.0, LINEAR),
     ("Llama3Scaling", "factor"): Case("llama", f"{ROTARY}.scaling.factor", 8.0, LLAMA3),
     ("Llama3Scaling", "low_freq_factor"): Case("llama", f"{ROTARY}.scaling.low_freq_factor", 2.0, LLAMA3),
@@ -123,18 +133,28 @@ CASES: dict[tuple[str, str], Case] = {
     ("Attention", "scale_by_depth"): Case("bert", f"{ENC}.attention.scale_by_depth", True),
     ("Attention", "position"): Case("bert", f"{ENC}.attention.position", Rotary(4)),
     ("Attention", "window"): Case("bert", f"{ENC}.attention.window", 2),
+    ("Attention", "softcap"): Case("bert", f"{ENC}.attention.softcap", 0.3),
+    ("Attention", "clip"): Case("bert", f"{ENC}.attention.clip", 0.3),
     ("Attention", "dropout"): Case("bert", f"{ENC}.attention.dropout", 0.5),
     ("FeedForward", "width"): Case("bert", f"{ENC}.feed_forward.width", 20),
     ("FeedForward", "activation"): Case("bert", f"{ENC}.feed_forward.activation", "silu"),
     ("FeedForward", "gated"): Case("bert", f"{ENC}.feed_forward.gated", True),
     ("FeedForward", "bias"): Case("bert", f"{ENC}.feed_forward.bias", False),
     ("FeedForward", "dropout"): Case("bert", f"{ENC}.feed_forward.dropout", 0.5),
+    ("MixtureOfExperts", "expert"): Case("bert", f"{ENC}.feed_forward.expert", FeedForward(20), EXPERTS),
+    ("MixtureOfExperts", "experts"): Case("bert", f"{ENC}.feed_forward.experts", 3, EXPERTS),
+    ("MixtureOfExperts", "active"): Case("bert", f"{ENC}.feed_forward.active", 1, EXPERTS),
+    ("MixtureOfExperts", "normalised"): Case("bert", f"{ENC}.feed_forward.normalised", False, EXPERTS),
+    ("MixtureOfExperts", "router_bias"): Case("bert", f"{ENC}.feed_forward.router_bias", True, EXPERTS),
+    ("MixtureOfExperts", "capacity"): Case("bert", f"{ENC}.feed_forward.capacity", 3, EXPERTS),
     ("Block", "attention"): Case("bert", f"{ENC}.attention", Attention(2, 8, 1)),
     ("Block", "feed_forward"): Case("bert", f"{ENC}.feed_forward", FeedForward(24, "relu")),
     ("Block", "norm"): Case("bert", f"{ENC}.norm", Norm(eps=0.3)),
     ("Block", "norm_at"): Case("bert", f"{ENC}.norm_at", ("in",)),
     ("Block", "flow"): Case("gpt2", f"{DEC}.flow", "parallel"),
     ("Block", "cross_attention"): Case("t5", f"{DEC}.cross_attention", Attention(2, 6, 2, False, False, scale=0.2)),
+    ("Block", "residual"): Case("gpt2", f"{DEC}.residual", "normed"),
+    ("Block", "residual_scale"): Case("bert", f"{ENC}.residual_scale", 2.0),
     ("Block", "dropout"): Case("bert", f"{ENC}.dropout", 0.5),
     ("Stack", "layers"): Case("bert", "encoder.layers", 3),
     ("Stack", "pattern"): Case("bert", "encoder.pattern", ALTERNATING),
@@ -142,6 +162,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("Stack", "groups"): Case("bert", "encoder.groups", 1),
     ("Stack", "position_bias"): Case("t5", "encoder.position_bias", None),
     ("Stack", "final_norm"): Case("gpt2", "decoder.final_norm", None),
+    ("Stack", "projection"): Case("llama", "decoder.projection", 20),
     ("Stack", "final_dropout"): Case("t5", "decoder.final_dropout", 0.5),
     ("Embedding", "width"): Case("bert", "embedding.width", 8),
     ("Embedding", "positions"): Case("gpt2", "embedding.positions", Sinusoids()),
@@ -149,6 +170,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("Embedding", "task_types"): Case("bert", "embedding.task_types", 2),
     ("Embedding", "scale"): Case("llama", "embedding.scale", 3.0),
     ("Embedding", "norm"): Case("bert", "embedding.norm", None),
+    ("Embedding", "projection_bias"): Case("bert", "embedding.projection_bias", False, {"embedding.width": 8}),
     ("Embedding", "dropout"): Case("bert", "embedding.dropout", 0.5),
     ("Transform", "width"): Case("bert", "heads.0.transform.width", 12, {"heads": (CLASSIFY,)}),
     ("Transform", "activation"): Case("bert", "heads.0.transform.activation", "relu", {"heads": (CLASSIFY,)}),
@@ -160,6 +182,8 @@ CASES: dict[tuple[str, str], Case] = {
     ("Head", "tied"): Case("gpt2", "heads.0.tied", False),
     ("Head", "bias"): Case("bert", "heads.0.bias", False, {"heads": (CLASSIFY,)}),
     ("Head", "scale"): Case("gpt2", "heads.0.scale", 0.5),
+    ("Head", "normalised"): Case("llama", "heads.0.normalised", True),
+    ("Head", "softcap"): Case("llama", "heads.0.softcap", 0.5),
     ("Head", "dropout"): Case("bert", "heads.0.dropout", 0.5, {"heads": (CLASSIFY,)}),
     ("Spec", "vocab"): Case("gpt2", "vocab", 41),
     ("Spec", "dim"): Case("llama", "dim", 16, along={"embedding.width": 16}),
@@ -167,6 +191,8 @@ CASES: dict[tuple[str, str], Case] = {
     ("Spec", "encoder"): Case("t5", "encoder", replace(SPECS["t5"].encoder, layers=1)),
     ("Spec", "decoder"): Case("gpt2", "decoder", replace(SPECS["gpt2"].decoder, causal=False)),
     ("Spec", "heads"): Case("bert", "heads", (CLASSIFY,)),
+    ("Spec", "target_embedding"): Case("t5", "target_embedding", Embedding(16, Sinusoids())),
+    ("Spec", "target_vocab"): Case("t5", "target_vocab", 41, {"target_embedding": Embedding(16)}),
     ("Spec", "eos_id"): Case("bert", "eos_id", 4, {"eos_id": 3, "heads": (replace(CLASSIFY, reads="eos"),)}),
     ("Spec", "pad_id"): Case("t5", "pad_id", 5),
     ("Spec", "decoder_start_id"): Case("t5", "decoder_start_id", 6),

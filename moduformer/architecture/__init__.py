@@ -8,6 +8,7 @@ modules from them, `families` relates them to checkpoints.
 from moduformer.architecture.difference import MISSING, Change, Difference
 from moduformer.architecture.parts import (
     Activation,
+    ALiBi,
     Attention,
     Block,
     Embedding,
@@ -17,6 +18,7 @@ from moduformer.architecture.parts import (
     LearnedPositions,
     LinearScaling,
     Llama3Scaling,
+    MixtureOfExperts,
     Norm,
     RelativeBuckets,
     Rotary,
@@ -32,6 +34,7 @@ __all__ = [
     "MAX_LAYERS",
     "MAX_SIZE",
     "MISSING",
+    "ALiBi",
     "Activation",
     "Attention",
     "Block",
@@ -44,6 +47,7 @@ __all__ = [
     "LearnedPositions",
     "LinearScaling",
     "Llama3Scaling",
+    "MixtureOfExperts",
     "Norm",
     "RelativeBuckets",
     "Rotary",

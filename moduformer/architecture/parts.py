@@ -11,15 +11,19 @@ HeadKind = Literal["pool", "masked-lm", "language-model", "replaced-token", "nex
 
 @dataclass(frozen=True)
 class Norm:
-    """Layer normalisation (Ba et al. 2016) or root-mean-square normalisation (Zhang & Sennrich 2019)."""
+    """Layer normalisation (Ba et al. 2016) or root-mean-square normalisation (Zhang & Sennrich 2019).
+
+    With `unit_offset` the stored weight is what is added to one (Gemma)."""
 
     kind: Literal["layer", "rms"] = "layer"
     eps: float = 1e-12
+    weight: bool = True
     bias: bool = True
+    unit_offset: bool = False
 
     def num_parameters(self, dim: int) -> int:
         """Numbers of a norm over `dim` dimensions."""
-        return dim * (2 if self.kind == "layer" and self.bias else 1)
+        return dim * (self.weight + (self.kind == "layer" and self.bias))
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,18 @@ class Rotary:
 
 
 @dataclass(frozen=True)
+class ALiBi:
+    """Score biases that fall linearly with distance (Press et al. 2022), at slopes from 2^(-max_bias / heads) on down.
+
+    `scaled`: the biases are added before the scores are scaled, so the scale applies to them too. `rounding`
+    "bfloat16" rounds slope times key position, as Falcon does."""
+
+    max_bias: float = 8.0
+    scaled: bool = False
+    rounding: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True)
 class RelativeBuckets:
     """Learned score biases by bucketed distance (Raffel et al. 2020, T5), one table for all layers of a stack."""
 
@@ -93,7 +109,8 @@ class Attention:
     """Multi-head attention; fewer `kv_heads` than `heads` is grouped-query attention (Ainslie et al. 2023).
 
     `scale` multiplies the scores (None: head_dim ** -0.5); `scale_by_depth` divides them by the layer's number;
-    `window` is the number of visible keys including the query's own place (None: all).
+    `window` is the number of visible keys including the query's own place (None: all); `softcap` c bounds the scores to
+    c tanh(scores / c) (Gemma 2); `clip` bounds q, k and v themselves (MPT).
     """
 
     heads: int
@@ -103,8 +120,10 @@ class Attention:
     out_bias: bool = True
     scale: float | None = None
     scale_by_depth: bool = False
-    position: Rotary | None = None
+    position: Rotary | ALiBi | None = None
     window: int | None = None
+    softcap: float | None = None
+    clip: float | None = None
     dropout: float = 0.0
 
     def num_parameters(self, dim: int) -> int:
@@ -129,18 +148,41 @@ class FeedForward:
 
 
 @dataclass(frozen=True)
+class MixtureOfExperts:
+    """Several feed-forward layers, of which every token takes the `active` most probable ones (Shazeer et al. 2017).
+
+    The router is a linear layer and a softmax; `normalised` makes the chosen probabilities sum to one (Mixtral),
+    otherwise they stay as they are (Switch). An expert with a `capacity` serves only so many tokens of a row, in order;
+    the others pass by (Fedus et al. 2022, section 2.2)."""
+
+    expert: FeedForward
+    experts: int
+    active: int
+    normalised: bool = True
+    router_bias: bool = False
+    capacity: int | None = None
+
+    def num_parameters(self, dim: int) -> int:
+        """Numbers of all experts and the router."""
+        return self.experts * self.expert.num_parameters(dim) + _linear(dim, self.experts, self.router_bias)
+
+
+@dataclass(frozen=True)
 class Block:
     """One layer. `norm_at` names the slots that hold a norm around each sub-layer: "in" (before it: pre-norm), "out"
     (on its result, before the residual add), "res" (after the add: post-norm). `flow` runs attention and
     feed-forward one after the other, or side by side on the same input with two norms ("parallel") or one
-    ("parallel-shared")."""
+    ("parallel-shared"). The residual adds to the sub-layer's input as it came or as normed before it, `residual_scale`
+    times (Wang et al. 2022, DeepNet, eq. 1)."""
 
     attention: Attention
-    feed_forward: FeedForward
+    feed_forward: FeedForward | MixtureOfExperts
     norm: Norm = field(default_factory=Norm)
     norm_at: tuple[Literal["in", "out", "res"], ...] = ("res",)
     flow: Literal["sequential", "parallel", "parallel-shared"] = "sequential"
     cross_attention: Attention | None = None
+    residual: Literal["input", "normed"] = "input"
+    residual_scale: float = 1.0
     dropout: float = 0.0
 
     def num_parameters(self, dim: int) -> int:
@@ -153,7 +195,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Stack:
-    """`layers` blocks, repeating `pattern`; `groups` sets of weights are shared by runs of layers (ALBERT)."""
+    """`layers` blocks, repeating `pattern`; `groups` sets of weights are shared by runs of layers (ALBERT).
+
+    `projection` is the width of a last linear layer without bias."""
 
     layers: int
     pattern: tuple[Block, ...]
@@ -161,6 +205,7 @@ class Stack:
     groups: int | None = None
     position_bias: RelativeBuckets | None = None
     final_norm: Norm | None = None
+    projection: int | None = None
     final_dropout: float = 0.0
 
     def block(self, layer: int) -> Block:
@@ -184,6 +229,7 @@ class Stack:
         """Numbers of all layers that have weights of their own, the table of biases and the final norm."""
         bias = self.position_bias.buckets * self.pattern[0].attention.heads if self.position_bias else 0
         norm = self.final_norm.num_parameters(dim) if self.final_norm else 0
+        norm += dim * (self.projection or 0)
         return bias + norm + sum(self.block(i).num_parameters(dim) for i in range(self.weight_sets))
 
 
@@ -199,6 +245,7 @@ class Embedding:
     task_types: int = 0
     scale: float = 1.0
     norm: Norm | None = None
+    projection_bias: bool = True
     dropout: float = 0.0
 
     def num_parameters(self, vocab: int, dim: int) -> int:
@@ -207,7 +254,8 @@ class Embedding:
         if isinstance(self.positions, LearnedPositions):
             rows += self.positions.max + self.positions.offset
         norm = self.norm.num_parameters(self.width) if self.norm else 0
-        return rows * self.width + norm + (_linear(self.width, dim, True) if self.width != dim else 0)
+        projection = _linear(self.width, dim, self.projection_bias) if self.width != dim else 0
+        return rows * self.width + norm + projection
 
 
 @dataclass(frozen=True)
@@ -229,7 +277,7 @@ class Head:
 
     `reads` says from where: every token, the first, the last, the last end-of-sequence token, the mean of all, or the
     pooled vector of a "pool" head. `outputs` None means the vocabulary; `tied` takes the token embedding as the last
-    projection."""
+    projection, `normalised` its rows at length one (Baichuan 2); `softcap` c bounds logits to c tanh(logits / c)."""
 
     kind: HeadKind
     reads: Literal["tokens", "first", "last", "eos", "mean", "pool"] = "tokens"
@@ -238,6 +286,8 @@ class Head:
     tied: bool = False
     bias: bool = True
     scale: float = 1.0
+    normalised: bool = False
+    softcap: float | None = None
     dropout: float = 0.0
 
     def num_parameters(self, vocab: int, dim: int) -> int:

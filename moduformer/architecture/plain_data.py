@@ -8,7 +8,17 @@ import types
 import typing
 from typing import Any
 
-from moduformer.architecture.parts import LearnedPositions, LinearScaling, Llama3Scaling, Sinusoids, YarnScaling
+from moduformer.architecture.parts import (
+    ALiBi,
+    FeedForward,
+    LearnedPositions,
+    LinearScaling,
+    Llama3Scaling,
+    MixtureOfExperts,
+    Rotary,
+    Sinusoids,
+    YarnScaling,
+)
 from moduformer.errors import SpecError
 
 
@@ -28,7 +38,17 @@ def plain(value: Any) -> Any:
     return value
 
 
-_TAGGED = (LinearScaling, Llama3Scaling, YarnScaling, LearnedPositions, Sinusoids)
+_TAGGED = (
+    LinearScaling,
+    Llama3Scaling,
+    YarnScaling,
+    LearnedPositions,
+    Sinusoids,
+    Rotary,
+    ALiBi,
+    FeedForward,
+    MixtureOfExperts,
+)
 
 
 def construct(kind: Any, data: Any, where: str) -> Any:

@@ -13,7 +13,10 @@ from moduformer.architecture.validation import validate
 
 @dataclass(frozen=True)
 class Spec:
-    """A whole Transformer: `encoder` only, `decoder` only, or both."""
+    """A whole Transformer: `encoder` only, `decoder` only, or both.
+
+    A decoder beside an encoder reads the same `embedding`, unless it has a `target_embedding` of its own: with a
+    `target_vocab` that one has its own token table too, otherwise it shares the table."""
 
     vocab: int
     dim: int
@@ -21,6 +24,8 @@ class Spec:
     encoder: Stack | None = None
     decoder: Stack | None = None
     heads: tuple[Head, ...] = ()
+    target_embedding: Embedding | None = None
+    target_vocab: int | None = None
     pad_id: int | None = None
     bos_id: int | None = None
     eos_id: int | tuple[int, ...] | None = None
@@ -32,6 +37,12 @@ class Spec:
     def head(self, kind: HeadKind) -> Head | None:
         """The head of that kind, or None."""
         return next((head for head in self.heads if head.kind == kind), None)
+
+    @property
+    def out_dim(self) -> int:
+        """The width of the states that heads read."""
+        last = self.decoder or self.encoder
+        return (last.projection if last else None) or self.dim
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON; `Spec.from_dict` reads it back."""
@@ -45,8 +56,11 @@ class Spec:
     def num_parameters(self) -> int:
         """How many numbers training would change, ties counted once."""
         stacks = sum(stack.num_parameters(self.dim) for stack in (self.encoder, self.decoder) if stack is not None)
-        heads = sum(head.num_parameters(self.vocab, self.dim) for head in self.heads)
-        return self.embedding.num_parameters(self.vocab, self.dim) + stacks + heads
+        heads = sum(head.num_parameters(self.target_vocab or self.vocab, self.out_dim) for head in self.heads)
+        tables = self.embedding.num_parameters(self.vocab, self.dim)
+        if self.target_embedding is not None:
+            tables += self.target_embedding.num_parameters(self.target_vocab or 0, self.dim)
+        return tables + stacks + heads
 
     def diff(self, other: Spec) -> Difference:
         """Field by field, how `other` differs from this one."""

@@ -8,7 +8,7 @@ import types
 import typing
 from typing import Any, Literal
 
-from moduformer.architecture.parts import Attention, Llama3Scaling, RelativeBuckets, Stack
+from moduformer.architecture.parts import Attention, Llama3Scaling, MixtureOfExperts, RelativeBuckets, Rotary, Stack
 from moduformer.architecture.plain_data import hints_of
 from moduformer.errors import SpecError
 
@@ -26,6 +26,14 @@ def validate(spec: Any) -> None:
         _check_stack(spec.encoder, "encoder", crossing=False)
     if spec.decoder is not None:
         _check_stack(spec.decoder, "decoder", crossing=both)
+    if spec.target_embedding is not None and not both:
+        raise SpecError("target_embedding is for a decoder beside an encoder")
+    if spec.target_vocab is not None and spec.target_embedding is None:
+        raise SpecError("target_vocab is the size of a target_embedding, which this Spec does not have")
+    if spec.target_embedding and not spec.target_vocab and spec.target_embedding.width != spec.embedding.width:
+        raise SpecError("target_embedding shares the token table without a target_vocab, so its width must be equal")
+    if spec.target_embedding and (spec.target_embedding.segments or spec.target_embedding.task_types):
+        raise SpecError("target_embedding: a decoder beside an encoder gets no segments and no task types")
     _check_heads(spec)
 
 
@@ -106,8 +114,16 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
             raise SpecError(f"{name}.pattern: a {name} {needs} cross_attention in every block")
         if block.flow != "sequential" and ("res" in block.norm_at or crossing):
             raise SpecError(f"{name}: the flow {block.flow!r} has no place for a norm at 'res' or for cross_attention")
-        if crossing and block.cross_attention and (block.cross_attention.position or block.cross_attention.window):
-            raise SpecError(f"{name}: cross_attention has no positions, so it takes no rotary positions and no window")
+        if block.residual == "normed" and (block.flow != "sequential" or "in" not in block.norm_at):
+            raise SpecError(f"{name}: a residual taken 'normed' needs a sequential flow and a norm at 'in'")
+        if block.residual_scale != 1.0 and block.flow != "sequential":
+            raise SpecError(f"{name}: the flow {block.flow!r} has no residual_scale")
+        feed_forward = block.feed_forward
+        if isinstance(feed_forward, MixtureOfExperts) and feed_forward.active > feed_forward.experts:
+            raise SpecError(f"{name}: {feed_forward.active} active experts of {feed_forward.experts}")
+        crossed = block.cross_attention
+        if crossing and crossed and (crossed.position or crossed.window or crossed.clip):
+            raise SpecError(f"{name}: cross_attention has no positions, so it takes no position, no window and no clip")
         for part in filter(None, (block.attention, block.cross_attention)):
             _check_attention(part, name)
 
@@ -117,7 +133,7 @@ def _check_attention(part: Attention, name: str) -> None:
         raise SpecError(f"{name}: {part.heads} heads cannot share {part.kv_heads} key-value heads evenly")
     if part.heads * part.head_dim > MAX_SIZE:
         raise SpecError(f"{name}: {part.heads:,} heads of {part.head_dim:,} are more than any published model has")
-    if part.position is None:
+    if not isinstance(part.position, Rotary):
         return
     if part.position.dim % 2 or part.position.dim > part.head_dim:
         raise SpecError(f"{name}: rotary dim {part.position.dim} must be even and at most head_dim {part.head_dim}")
@@ -150,13 +166,12 @@ def _check_heads(spec: Any) -> None:
         if head.kind in _OUTPUTS and head.outputs != _OUTPUTS[head.kind]:
             raise SpecError(f"{where} has {_OUTPUTS[head.kind]} outputs, but {head.outputs!r} are asked for")
         pool = spec.head("pool") if head.reads == "pool" else None
-        width = pool.transform.width if pool and pool.transform else spec.dim
-        if width != spec.dim:
-            raise SpecError(f"{where} reads a pooled vector of width {width}, but heads read {spec.dim}")
-        if head.tied and (head.transform.width if head.transform else spec.dim) != spec.embedding.width:
-            raise SpecError(
-                f"{where} is tied to an embedding of width {spec.embedding.width}, but projects another width"
-            )
+        width = pool.transform.width if pool and pool.transform else spec.out_dim
+        if width != spec.out_dim:
+            raise SpecError(f"{where} reads a pooled vector of width {width}, but heads read {spec.out_dim}")
+        table = (spec.target_embedding or spec.embedding).width
+        if head.tied and (head.transform.width if head.transform else spec.out_dim) != table:
+            raise SpecError(f"{where} is tied to an embedding of width {table}, but projects another width")
         if head.tied and head.outputs is not None:
             raise SpecError(f"{where} is tied to the embedding, so its outputs are the vocabulary")
         kinds.append(head.kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from moduformer import architecture, kernels
 from moduformer.batch import Rows
 from moduformer.blocks.linear import FusedLinear
-from moduformer.blocks.position import RelativeBias, Turns, rotary_turns, rotate
+from moduformer.blocks.position import RelativeBias, Turns, alibi, rotary_turns, rotate
 from moduformer.cache import LayerCache, Placement
 from moduformer.kernels import Bias, Layout, Scores
 from moduformer.mask import EVERYTHING, Causal, Rule, Window
@@ -38,7 +39,7 @@ class Pass:
     placements: dict[int | None, Placement] | None = None
     caches: list[LayerCache] | None = None
     _turns: dict[architecture.Rotary, Turns] = field(default_factory=dict)
-    _biases: dict[Layout, Bias] = field(default_factory=dict)
+    _biases: dict[Any, Bias] = field(default_factory=dict)
 
     def turns(self, settings: architecture.Rotary, dtype: torch.dtype) -> Turns:
         """Rotary angles of this pass, made once for all layers."""
@@ -46,11 +47,24 @@ class Pass:
             self._turns[settings] = rotary_turns(settings, self.rows.positions, dtype)
         return self._turns[settings]
 
-    def bias(self, layout: Layout) -> Bias | None:
-        """Score biases of this pass, made once for all layers that see the same keys."""
-        if self.position_bias is not None and layout not in self._biases:
-            self._biases[layout] = [self.position_bias(q, k) for q, k in layout.positions()]
-        return self._biases.get(layout)
+    def bias(self, layout: Layout, settings: architecture.Attention, scale: float) -> Bias | None:
+        """Score biases of this pass, made once for all layers that see the same keys in the same way."""
+        slopes = settings.position if isinstance(settings.position, architecture.ALiBi) else None
+        if slopes is None and self.position_bias is None:
+            return None
+        factor = scale if slopes is not None and slopes.scaled else 1.0
+        key = (layout, slopes, settings.heads, factor)
+        if key not in self._biases:
+            made = []
+            for q, k in layout.positions():
+                bias = None if self.position_bias is None else self.position_bias(q, k)
+                if slopes is not None:
+                    fall = alibi(slopes, settings.heads, q, k) * factor
+                    bias = fall if bias is None else bias + fall
+                assert bias is not None
+                made.append(bias)
+            self._biases[key] = made
+        return self._biases[key]
 
     def rule(self, window: int | None) -> Rule:
         """Who sees whom in a layer with this window."""
@@ -72,8 +86,10 @@ class Attention(nn.Module):
         """`[tokens, dim]` to the same shape; `layer` counts from 0, `name` is for the trace."""
         settings = self.settings
         heads = self.qkv(hidden).unflatten(-1, (-1, settings.head_dim))
+        if settings.clip is not None:
+            heads = heads.clamp(-settings.clip, settings.clip)
         q, k, v = heads.split((settings.heads, settings.kv_heads, settings.kv_heads), dim=1)
-        if settings.position is not None:
+        if isinstance(settings.position, architecture.Rotary):
             turns = run.turns(settings.position, q.dtype)
             q, k = rotate(q, turns, settings.position), rotate(k, turns, settings.position)
         layout = run.layout
@@ -81,14 +97,16 @@ class Attention(nn.Module):
             placement = run.placements[settings.window]
             k, v = run.caches[layer].extend(k, v, placement, len(run.rows.lengths))
             layout = placement.layout or layout
+        scale = score_scale(settings, layer)
         scores = Scores(
             q=q,
             k=k,
             v=v,
             layout=layout,
             rule=run.rule(settings.window),
-            scale=score_scale(settings, layer),
-            bias=run.bias(layout),
+            scale=scale,
+            bias=run.bias(layout, settings, scale),
+            softcap=settings.softcap,
             dropout=settings.dropout if self.training else 0.0,
         )
         mixed = kernels.attend(scores) if run.trace is None else run.trace.attend(name, scores)
@@ -125,6 +143,7 @@ class CrossAttention(nn.Module):
             layout=memory.layout,
             rule=EVERYTHING,
             scale=score_scale(settings, layer),
+            softcap=settings.softcap,
             dropout=settings.dropout if self.training else 0.0,
         )
         mixed = kernels.attend(scores) if run.trace is None else run.trace.attend(name, scores, across="encoder")

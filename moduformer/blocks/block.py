@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from moduformer import architecture
 from moduformer.blocks.attention import Attention, CrossAttention, Pass
+from moduformer.blocks.experts import MixtureOfExperts
 from moduformer.blocks.feed_forward import FeedForward
 from moduformer.blocks.norm import Norm
 
@@ -19,7 +20,12 @@ class Block(nn.Module):
         self.settings = settings
         self.attention = Attention(settings.attention, dim)
         self.cross_attention = CrossAttention(settings.cross_attention, dim) if settings.cross_attention else None
-        self.feed_forward = FeedForward(settings.feed_forward, dim)
+        inner = settings.feed_forward
+        self.feed_forward: FeedForward | MixtureOfExperts = (
+            MixtureOfExperts(inner, dim)
+            if isinstance(inner, architecture.MixtureOfExperts)
+            else FeedForward(inner, dim)
+        )
         parts = ["attention", "feed_forward"]
         if settings.cross_attention:
             parts.insert(1, "cross_attention")
@@ -32,15 +38,15 @@ class Block(nn.Module):
     def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
         """`[tokens, dim]` to the same shape."""
         if self.settings.flow == "sequential":
-            hidden = self._residual(
-                "attention", hidden, self._attend(self._norm("attention", "in", hidden), run, layer, name)
-            )
+            normed = self._norm("attention", "in", hidden)
+            hidden = self._residual("attention", hidden, normed, self._attend(normed, run, layer, name))
             if self.cross_attention is not None:
-                asked = self._norm("cross_attention", "in", hidden)
-                answer = self.cross_attention(asked, run, layer, f"{name}.cross_attention")
-                hidden = self._residual("cross_attention", hidden, _see(run, f"{name}.cross_attention.output", answer))
-            inner = self._feed(self._norm("feed_forward", "in", hidden), run, name)
-            hidden = self._residual("feed_forward", hidden, inner)
+                normed = self._norm("cross_attention", "in", hidden)
+                answer = self.cross_attention(normed, run, layer, f"{name}.cross_attention")
+                answer = _see(run, f"{name}.cross_attention.output", answer)
+                hidden = self._residual("cross_attention", hidden, normed, answer)
+            normed = self._norm("feed_forward", "in", hidden)
+            hidden = self._residual("feed_forward", hidden, normed, self._feed(normed, run, name))
         else:
             normed = self._norm("attention", "in", hidden)
             fed = normed if self.settings.flow == "parallel-shared" else self._norm("feed_forward", "in", hidden)
@@ -54,10 +60,13 @@ class Block(nn.Module):
         return _see(run, f"{name}.output", self.attention(hidden, run, layer, name))
 
     def _feed(self, hidden: Tensor, run: Pass, name: str) -> Tensor:
-        return _see(run, f"{name}.feed_forward.output", self.feed_forward(hidden))
+        return _see(run, f"{name}.feed_forward.output", self.feed_forward(hidden, run.rows))
 
-    def _residual(self, part: str, hidden: Tensor, change: Tensor) -> Tensor:
-        return self._norm(part, "res", hidden + self._dropout(self._norm(part, "out", change)))
+    def _residual(self, part: str, hidden: Tensor, normed: Tensor, change: Tensor) -> Tensor:
+        kept = normed if self.settings.residual == "normed" else hidden
+        if self.settings.residual_scale != 1.0:
+            kept = kept * self.settings.residual_scale
+        return self._norm(part, "res", kept + self._dropout(self._norm(part, "out", change)))
 
     def _norm(self, part: str, slot: str, hidden: Tensor) -> Tensor:
         return getattr(self, f"{part}_norm_{slot}")(hidden) if slot in self.settings.norm_at else hidden

@@ -17,10 +17,10 @@ from moduformer.errors import TextError
 class Embedding(nn.Module):
     """Flat tokens `[tokens]` to vectors `[tokens, dim]`."""
 
-    def __init__(self, settings: architecture.Embedding, vocab: int, dim: int) -> None:
+    def __init__(self, settings: architecture.Embedding, tokens: nn.Embedding, dim: int) -> None:
         super().__init__()
         self.settings = settings
-        self.tokens = nn.Embedding(vocab, settings.width)
+        self.tokens = tokens
         positions = settings.positions
         if isinstance(positions, LearnedPositions):
             self.positions = nn.Embedding(positions.max + positions.offset, settings.width)
@@ -29,7 +29,9 @@ class Embedding(nn.Module):
         if settings.task_types:
             self.task_types = nn.Embedding(settings.task_types, settings.width)
         self.norm = Norm(settings.norm, settings.width) if settings.norm else None
-        self.projection = nn.Linear(settings.width, dim) if settings.width != dim else None
+        self.projection = None
+        if settings.width != dim:
+            self.projection = nn.Linear(settings.width, dim, bias=settings.projection_bias)
 
     def forward(self, batch: Batch) -> Tensor:
         """The sum of a batch's token, position, segment and task vectors, normed and projected.

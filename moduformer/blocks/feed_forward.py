@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moduformer import architecture
+from moduformer.batch import Rows
 from moduformer.blocks.activation import ACTIVATIONS
 from moduformer.blocks.linear import FusedLinear
 
@@ -21,8 +22,8 @@ class FeedForward(nn.Module):
         self.inner = FusedLinear(dim, parts, bias=settings.bias)
         self.down = nn.Linear(settings.width, dim, bias=settings.bias)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """`[tokens, dim]` to the same shape."""
+    def forward(self, hidden: Tensor, rows: Rows | None = None) -> Tensor:
+        """`[tokens, dim]` to the same shape; every token by itself, whatever row it belongs to."""
         inner = self.inner(hidden)
         if self.settings.gated:
             gate, value = inner.chunk(2, dim=-1)

@@ -54,7 +54,12 @@ class Head(nn.Module):
             return hidden
         if self.settings.scale != 1.0:
             hidden = hidden * self.settings.scale
-        return F.linear(hidden, embedding if self.settings.tied else self.weight, self.bias)
+        weight = embedding if self.settings.tied else self.weight
+        if self.settings.normalised:
+            weight = F.normalize(weight)
+        logits = F.linear(hidden, weight, self.bias)
+        cap = self.settings.softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def read(settings: architecture.Head, hidden: Tensor, rows: Rows, tokens: Tensor, eos: tuple[int, ...]) -> Tensor:

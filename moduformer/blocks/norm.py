@@ -14,15 +14,19 @@ class Norm(nn.Module):
 
     def __init__(self, settings: architecture.Norm, dim: int) -> None:
         super().__init__()
-        self.kind, self.eps = settings.kind, settings.eps
-        self.weight = nn.Parameter(torch.ones(dim))
+        self.settings, self.dim = settings, dim
+        self.weight = nn.Parameter(torch.ones(dim)) if settings.weight else None
         self.bias = nn.Parameter(torch.zeros(dim)) if settings.kind == "layer" and settings.bias else None
 
     def forward(self, hidden: Tensor) -> Tensor:
         """`[..., dim]` to the same shape."""
-        if self.kind == "layer":
-            return F.layer_norm(hidden, self.weight.shape, self.weight, self.bias, self.eps)
+        weight: Tensor | None = self.weight
+        if weight is not None and self.settings.unit_offset:
+            weight = weight + 1
+        if self.settings.kind == "layer":
+            return F.layer_norm(hidden, (self.dim,), weight, self.bias, self.settings.eps)
         # The statistics need at least float32, or half-precision squares overflow.
         wide = hidden if hidden.dtype == torch.float64 else hidden.float()
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * normed.to(hidden.dtype)
+        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.settings.eps)
+        normed = normed.to(hidden.dtype)
+        return normed if weight is None else weight * normed

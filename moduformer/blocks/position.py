@@ -61,6 +61,24 @@ def _frequencies(settings: architecture.Rotary, device: torch.device) -> tuple[T
     return frequencies, 1.0
 
 
+def alibi_slopes(heads: int, max_bias: float) -> Tensor:
+    """A slope a head (Press et al. 2022, section 3): powers of 2^(-max_bias / n), n the largest power of two within
+    `heads`; further heads take the odd powers for 2 n, as the authors' code does."""
+    whole = 2 ** int(math.log2(heads))
+    exponents = torch.arange(1, whole + 1) / whole
+    if whole < heads:
+        exponents = torch.cat((exponents, torch.arange(1, 2 * (heads - whole), 2) / (2 * whole)))
+    return torch.pow(2.0, -max_bias * exponents)
+
+
+def alibi(settings: architecture.ALiBi, heads: int, queries: Tensor, keys: Tensor) -> Tensor:
+    """Positions broadcast to `[rows, T, S]` in, additive score biases `[rows, heads, T or 1, S]` out."""
+    slopes = alibi_slopes(heads, settings.max_bias).to(queries.device).view(1, -1, 1, 1)
+    if settings.rounding == "bfloat16":
+        return (slopes.bfloat16() * keys.unsqueeze(1).bfloat16()).float()
+    return slopes * (keys - queries).unsqueeze(1)
+
+
 class RelativeBias(nn.Module):
     """A learned bias a head and bucket of distance (Raffel et al. 2020, section 2.1); weight `[buckets, heads]`."""
 

@@ -30,6 +30,7 @@ class Stack(nn.Module):
             else None
         )
         self.norm = Norm(settings.final_norm, dim) if settings.final_norm else None
+        self.projection = nn.Linear(dim, settings.projection, bias=False) if settings.projection else None
 
     def layer(self, number: int) -> Block:
         """The block that computes layer `number`, counted from 0."""
@@ -61,4 +62,6 @@ class Stack(nn.Module):
             hidden = self.layer(number)(hidden, run, number, f"{self.name}.{number}")
         if self.norm is not None:
             hidden = self.norm(hidden)
+        if self.projection is not None:
+            hidden = self.projection(hidden)
         return F.dropout(hidden, self.settings.final_dropout, self.training)

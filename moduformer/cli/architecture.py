@@ -113,8 +113,13 @@ def _rows(spec: Spec) -> list[list[str]]:
 
 
 def _stack_rows(name: str, stack: Stack) -> list[list[str]]:
+    from moduformer.architecture import MixtureOfExperts
+
     block = stack.block(0)
     attention, feed = block.attention, block.feed_forward
+    routed = ""
+    if isinstance(feed, MixtureOfExperts):
+        routed, feed = f"{feed.active} of {feed.experts} experts, ", feed.expert
     heads: Any = (
         attention.heads if attention.heads == attention.kv_heads else f"{attention.heads} ({attention.kv_heads} kv)"
     )
@@ -122,6 +127,6 @@ def _stack_rows(name: str, stack: Stack) -> list[list[str]]:
     return [
         [name, f"{stack.layers} layers" + (", causal" if stack.causal else "")],
         [f"{name} attention", f"{heads} heads of {attention.head_dim}"],
-        [f"{name} feed-forward", f"{feed.width:,}, {feed.activation}{gate}"],
+        [f"{name} feed-forward", f"{routed}{feed.width:,}, {feed.activation}{gate}"],
         [f"{name} norm", f"{block.norm.kind}, at {', '.join(block.norm_at)}"],
     ]

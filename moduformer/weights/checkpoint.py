@@ -403,7 +403,7 @@ def save(model: Model, folder: Path) -> Path:
     views = model.views()
     tensors: dict[str, Tensor] = {}
     for entry in entries:
-        stored = _to_file(entry, views[entry.name].detach(), origin.dtypes.get(entry.name))
+        stored = _to_file(entry, views[entry.name].detach(), origin.dtypes.get(entry.name), tensors.get(entry.file))
         tensors[entry.file] = stored
         for other, name in origin.doubles.items():
             if name == entry.name:
@@ -444,12 +444,14 @@ def _rewritten(origin: Origin, spec: Spec) -> dict[str, Any] | None:
         return None
 
 
-def _to_file(entry: Entry, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+def _to_file(entry: Entry, value: Tensor, dtype: torch.dtype | None, begun: Tensor | None) -> Tensor:
+    """A file's tensor; `begun` is the one that already holds other parts of it."""
     if dtype is not None and dtype != value.dtype and torch.equal(value.to(dtype).to(value.dtype), value):
         value = value.to(dtype)
     if entry.axes is None:
         return value.contiguous()
-    stored = torch.empty(entry.shape, dtype=value.dtype)
+    wide = value.dtype if begun is None else torch.promote_types(begun.dtype, value.dtype)
+    stored = torch.empty(entry.shape, dtype=wide) if begun is None else begun.to(wide)
     target, source = entry.pair(stored, value)
     target.copy_(source)
     return stored

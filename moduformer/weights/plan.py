@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from moduformer.architecture import Spec, Stack
+from moduformer.architecture import Block, MixtureOfExperts, Spec, Stack
 from moduformer.errors import CheckpointError
 from moduformer.model import Model
-from moduformer.weights.views import Axes
+from moduformer.weights.views import Axes, parse
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class Row:
     """One line of a family's table: a file's tensor (or its ".weight" and ".bias") and the model's part.
 
     `{i}` in both counts the sets of weights of the stack that `name` begins with; `{group}` and `{inner}` split that
-    count by the stack's pattern. A row marked `head` never carries the family's prefix. `also` are other names, without
-    prefix, under which files hold the same numbers because they are tied.
+    count by the stack's pattern; `{expert}` counts the experts of a layer that has them. A row marked `head` never
+    carries the family's prefix. `also` are other names, without prefix, under which files hold the same numbers because
+    they are tied. Several rows may read one tensor, a slice each (see `views.Slice`).
     """
 
     file: str
@@ -68,7 +69,7 @@ def expand(rows: Iterable[Row], model: Model, prefix: str) -> list[Entry]:
                 if name + suffix in views:
                     shape = tuple(views[name + suffix].shape)
                     axes, known = row.axes, _known(model.spec, name)
-                    if axes is not None and len(shape) == 1:
+                    if axes is not None and len(shape) < len(parse(axes.model)):
                         axes = axes.of_bias()
                     entries.append(
                         Entry(
@@ -125,14 +126,24 @@ def _repeats(name: str, spec: Spec) -> list[dict[str, int]]:
     if stack is None:
         return []
     period = len(stack.pattern)
-    return [{"i": i, "group": i // period, "inner": i % period} for i in range(stack.weight_sets)]
+    layers = [{"i": i, "group": i // period, "inner": i % period} for i in range(stack.weight_sets)]
+    if "{expert}" not in name:
+        return layers
+    return [numbers | {"expert": e} for numbers in layers for e in range(_experts(stack.block(numbers["i"])))]
+
+
+def _experts(block: Block) -> int:
+    return block.feed_forward.experts if isinstance(block.feed_forward, MixtureOfExperts) else 0
 
 
 def _known(spec: Spec, name: str) -> dict[str, int]:
-    """Sizes of axes inside a dimension: head_dim `d`, projections `n` of a fused q, k, v, and halves `half`."""
+    """Sizes of axes inside a dimension: head_dim `d`, key-value heads `g` and the queries `r` that share one,
+    projections `n` of a fused q, k, v, and halves `half`."""
     stack: Stack | None = getattr(spec, name.split(".")[0], None) if name.startswith(("encoder.", "decoder.")) else None
     parts = name.split(".")
     if stack is None or not parts[1].isdigit():
         return {}
     attention = stack.block(int(parts[1])).attention
-    return {"d": attention.head_dim, "n": 3, "half": 2, "pair": attention.head_dim // 2}
+    shared = attention.heads // attention.kv_heads
+    sizes = {"d": attention.head_dim, "n": 3, "half": 2, "pair": attention.head_dim // 2}
+    return sizes | {"g": attention.kv_heads, "r": shared}
