@@ -21,10 +21,14 @@ from moduformer.kernels import Group, Layout, padding
 
 @dataclass(eq=False)
 class Slots:
-    """Where tokens lie: positions `[rows, capacity]`, -1 where empty; with a `window`, a ring that forgets."""
+    """Where tokens lie: positions `[rows, capacity]`, -1 where empty; with a `window`, a ring that forgets.
+
+    `lost` `[rows]` is the highest position that a ring has written over, negative where none is.
+    """
 
     window: int | None
     positions: Tensor
+    lost: Tensor
 
     def place(self, rows: Rows) -> Placement:
         """Gives every new token a slot, making room first."""
@@ -43,7 +47,19 @@ class Slots:
             keep = rows.positions > (rows.positions[rows.ends] - size)[rows.row_of]
             index = index[keep]
         self.positions.view(-1)[index] = rows.positions if keep is None else rows.positions[keep]
+        if self.window is not None:
+            self.lost = torch.maximum(self.lost, rows.positions[rows.ends] - size)
         return Placement(index, keep, moved, size, None if first else self._layout(rows))
+
+    def holds(self, lengths: Tensor) -> bool:
+        """Whether all is still here that the next token of rows of these lengths may look at."""
+        if self.window is None:
+            return True
+        return bool(((self.lost < 0) | (lengths - self.window >= self.lost)).all())
+
+    def truncate(self, lengths: Tensor) -> None:
+        """Empties the slots of tokens from position `lengths` `[rows]` on."""
+        self.positions = self.positions.masked_fill(self.positions >= lengths[:, None], -1)
 
     def _resize(self, needed: int) -> tuple[Tensor, Tensor] | None:
         """Makes room for `needed` slots a row, or gives back a ring's that a long chunk had needed."""
@@ -142,10 +158,11 @@ class Cache:
         """An empty cache for `rows` rows of a stack."""
         windows = {stack.block(i).attention.window for i in range(stack.layers)}
         empty = torch.zeros(rows, 0, dtype=torch.long, device=device)
+        nothing = torch.full((rows,), -1, dtype=torch.long, device=device)
         return cls(
             rows,
             [LayerCache() for _ in range(stack.layers)],
-            {window: Slots(window, empty) for window in windows},
+            {window: Slots(window, empty, nothing) for window in windows},
             torch.zeros(rows, dtype=torch.long, device=device),
         )
 
@@ -174,6 +191,25 @@ class Cache:
         tokens = None if source is None else source.places(chosen)
         self.rows, self.seen = len(chosen), self.seen[index]
         for slots in self.slots.values():
-            slots.positions = slots.positions[index]
+            slots.positions, slots.lost = slots.positions[index], slots.lost[index]
         for layer in self.layers:
             layer.select(index, tokens)
+
+    def truncate(self, lengths: Sequence[int] | Tensor) -> None:
+        """Forgets what came after the first `lengths` tokens of each row, as if it had never been seen.
+
+        Raises `TextError` for a length beyond what was seen, and where a layer's ring has written over tokens that the
+        next one would look at; the cache is then unchanged.
+        """
+        wanted = torch.as_tensor(lengths, dtype=torch.long, device=self.seen.device)
+        if wanted.shape != self.seen.shape or bool(((wanted < 0) | (wanted > self.seen)).any()):
+            raise TextError(f"rows of {self.seen.tolist()} tokens cannot be cut back to {wanted.tolist()}")
+        for slots in self.slots.values():
+            if not slots.holds(wanted):
+                raise TextError(
+                    f"rows of {self.seen.tolist()} tokens cannot be cut back to {wanted.tolist()}: layers with a "
+                    f"window of {slots.window} have forgotten what came before; read the text anew with an empty cache"
+                )
+        for slots in self.slots.values():
+            slots.truncate(wanted)
+        self.seen = wanted.clone()
