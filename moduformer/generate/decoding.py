@@ -1,0 +1,182 @@
+"""The engine of every decoding strategy: ragged rows of a decoder, their cache, and the logits of their next tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from moduformer.batch import Batch
+from moduformer.errors import TextError
+
+if TYPE_CHECKING:
+    from moduformer.model import Model, States
+
+
+@dataclass
+class Row:
+    """The text of one row so far: `ids`, of which the first `given` were there before the model wrote anything."""
+
+    ids: list[int]
+    given: int
+
+    @property
+    def new(self) -> list[int]:
+        """What the model wrote."""
+        return self.ids[self.given :]
+
+    def copy(self) -> Row:
+        """The same text, to go on in another way."""
+        return Row(list(self.ids), self.given)
+
+
+class Decoding:
+    """Texts that are being written: feed tokens in, read the logits of what comes next.
+
+    Arguments:
+        model: a decoder, or an encoder with a decoder, and a language-model head.
+        prompts: token ids of each row (a decoder's prompt, an encoder's source), without padding; or a `Batch`.
+        prefix: with an encoder, how every row of the decoder begins; None takes the spec's `decoder_start_id`. One
+            list for all rows, or one a row.
+
+    Rows keep the caller's order. `active[i]` is the caller's number of row `i` here; `rows[i]` its text. Nothing is
+    recorded for gradients. Raises `TextError` for a model that cannot continue a text, and for ids or lengths the model
+    has no room for.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        prompts: Batch | Sequence[Sequence[int]],
+        prefix: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        spec = model.spec
+        if spec.head("language-model") is None or spec.decoder is None:
+            raise TextError("only a model with a decoder and a language-model head can continue a text")
+        self.model = model
+        batch = prompts if isinstance(prompts, Batch) else Batch.from_lists(prompts, device=model.device)
+        # A cache wants its rows in one order for good.
+        batch = batch.select([batch.order.index(i) for i in range(len(batch.order))])
+        count = len(batch.order)
+        self.active = list(range(count))
+        self.cache = model.cache(count)
+        self._source: Batch | None = None
+        self._encoded: Tensor | None = None
+        self._logits: Tensor | None = None
+        if spec.encoder is None:
+            if prefix is not None:
+                raise TextError("a prefix of the decoder is for models with an encoder; put it into the prompt")
+            self.rows = [Row(ids.tolist(), len(ids)) for ids in batch.tokens.split(batch.rows.lengths)]
+            self._run(batch, batch.rows.ends)
+        else:
+            begin = _prefixes(prefix, spec.decoder_start_id, count)
+            self.rows = [Row(ids, len(ids)) for ids in begin]
+            self._source = batch
+            target = Batch.following(begin, self.cache.seen, model.device)
+            self._run(target, target.rows.ends)
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits of every row's next token, float32 or wider, `[rows, vocab]`; yours to change.
+
+        Raises `TextError` after `rollback`, until the next tokens are fed.
+        """
+        if self._logits is None:
+            raise TextError("after a rollback, feed a token before asking for the logits of the next")
+        return self._logits
+
+    @property
+    def lengths(self) -> list[int]:
+        """How many tokens of every row have been fed."""
+        return [len(row.ids) for row in self.rows]
+
+    def advance(self, tokens: Sequence[int] | Tensor) -> Tensor:
+        """Adds one token to every row; returns the new `logits` `[rows, vocab]`."""
+        chosen = tokens.tolist() if isinstance(tokens, Tensor) else list(tokens)
+        return self.extend([[token] for token in chosen])
+
+    def extend(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Adds one or more tokens to every row in one pass; returns the new `logits` `[rows, vocab]`."""
+        batch = self._following(tokens)
+        return self._run(batch, batch.rows.ends, tokens)
+
+    def score(self, tokens: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Adds one or more tokens to every row, as `extend`, and returns the logits after each of them.
+
+        One `[tokens, vocab]` a row: the first line speaks of what follows the first token added. With `logits` as it
+        was before, this judges a draft in one pass (Leviathan et al. 2023).
+        """
+        batch = self._following(tokens)
+        every = self._run(batch, None, tokens)
+        self._logits = every[batch.rows.ends]
+        return list(every.split(batch.rows.lengths))
+
+    def rollback(self, lengths: Sequence[int]) -> None:
+        """Cuts every row back to its first `lengths` tokens.
+
+        Raises `TextError` where a row had fewer, or its last tokens' window is forgotten; nothing has changed then.
+        """
+        if len(lengths) != len(self.rows):
+            raise TextError(f"{len(self.rows)} rows are being written, but {len(lengths)} lengths came")
+        # A prompt with holes has positions beyond its number of tokens.
+        cut = [have - keep for have, keep in zip(self.lengths, lengths)]
+        self.cache.truncate(self.cache.seen - torch.tensor(cut, device=self.cache.seen.device))
+        for row, length in zip(self.rows, lengths):
+            del row.ids[length:]
+        self._logits = None
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Goes on with these rows only, in this order; a row may come more than once, as beams do."""
+        if not rows:
+            raise TextError("there must be at least one row to go on with")
+        if list(rows) == list(range(len(self.rows))):
+            return
+        moved = [self.active[i] for i in rows]
+        # Beams of one source change places at every step; what they share need not.
+        same_sources = moved == self.active
+        if self._source is None or same_sources:
+            self.cache.select(rows)
+        else:
+            assert self._encoded is not None
+            self.cache.select(rows, self._source.rows)
+            self._encoded = self._encoded[self._source.rows.places(rows)]
+            self._source = self._source.select(rows)
+        self.rows = [self.rows[i].copy() for i in rows]
+        self.active = moved
+        if self._logits is not None:
+            self._logits = self._logits[torch.tensor(rows, device=self._logits.device)]
+
+    def _following(self, tokens: Sequence[Sequence[int]]) -> Batch:
+        if len(tokens) != len(self.rows):
+            raise TextError(f"{len(self.rows)} rows are being written, but tokens came for {len(tokens)}")
+        return Batch.following(tokens, self.cache.seen, self.model.device)
+
+    @torch.no_grad()
+    def _run(self, batch: Batch, logits_at: Tensor | None, added: Sequence[Sequence[int]] = ()) -> Tensor:
+        if self._source is None:
+            states = self.model.run(batch, cache=self.cache, logits_at=logits_at)
+        else:
+            states = self.model.run(self._source, batch, self.cache, encoded=self._encoded, logits_at=logits_at)
+            self._encoded = states.encoder_hidden
+        self.states: States = states
+        for row, ids in zip(self.rows, added):
+            row.ids.extend(ids)
+        logits = states.heads["language-model"]
+        self._logits = logits if logits.dtype == torch.float64 else logits.float()
+        return self._logits
+
+
+def _prefixes(prefix: Sequence[int] | Sequence[Sequence[int]] | None, start: int | None, count: int) -> list[list[int]]:
+    if prefix is None:
+        if start is None:
+            raise TextError("this model's spec has no decoder_start_id to begin a text with; give a prefix")
+        return [[start] for _ in range(count)]
+    rows = [list(row) for row in prefix if isinstance(row, Sequence)]
+    if not rows:
+        rows = [[int(token) for token in prefix if not isinstance(token, Sequence)] for _ in range(count)]
+    if len(rows) != count or not all(rows):
+        raise TextError(f"there are {count} rows, and each needs a prefix of at least one token; got {len(rows)}")
+    return rows
