@@ -7,7 +7,8 @@ import pytest
 import torch
 import transformers
 from core_models import SPECS, randomise
-from parity.references import REFERENCES, make, save
+from parity.drawn import REFERENCES
+from parity.references import make, save
 
 from moduformer.architecture import Spec
 from moduformer.batch import Batch

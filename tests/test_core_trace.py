@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from core_models import SPECS, randomise
-from parity.references import REFERENCES, inputs, make, save
+from parity.drawn import REFERENCES
+from parity.references import inputs, make, save
 
 from moduformer.batch import Batch
 from moduformer.errors import TraceError

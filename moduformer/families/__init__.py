@@ -11,8 +11,8 @@ from moduformer.errors import CheckpointError, SpecError
 from moduformer.families.family import Family
 
 MODEL_TYPES = {
-    "bert": "bert",
     "albert": "albert",
+    "bert": "bert",
     "distilbert": "distilbert",
     "electra": "electra",
     "ernie": "ernie",
@@ -21,9 +21,9 @@ MODEL_TYPES = {
     "llama": "llama",
     "moduformer": "native",
     "roberta": "roberta",
-    "xlm-roberta": "roberta",
     "t5": "t5",
     "transformer": "transformer",
+    "xlm-roberta": "roberta",
 }
 """The `model_type` of a config.json, and the module of this package that holds its family."""
 
