@@ -320,3 +320,10 @@ def test_real_data_is_read_without_being_told_columns(shared):
         found = read_examples(shared / "data" / name)
         assert (found.text_column, found.label_columns, len(found.classes)) == (text, (label,), classes), name
         assert found.rows_read == len(found) + len(found.refused)
+
+
+def test_a_header_without_rows_is_called_that(tmp_path: Path) -> None:
+    path = tmp_path / "empty.csv"
+    path.write_text("text,label\n")
+    with pytest.raises(DataError, match=r"empty.csv has no rows, only a header \(text, label\)"):
+        read_examples(path)

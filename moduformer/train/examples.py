@@ -308,8 +308,9 @@ def label_examples(
         DataError: a column is missing or cannot be guessed, no row can be used, or a label is not among `classes`.
     """
     notes = list(table.notes)
-    if not len(table) and not table.columns:
-        raise DataError(f"{table.name} has no rows")
+    if not len(table) and not table.refused:
+        header = f", only a header ({', '.join(table.columns)})" if table.columns else ""
+        raise DataError(f"{table.name} has no rows{header}")
     label_columns = [label] if isinstance(label, str) else list(label or ())
     require_columns(table.columns, [c for c in (text, pair, *label_columns) if c is not None], table.name)
     if text is None:
