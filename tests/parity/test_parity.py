@@ -1,5 +1,6 @@
 """Every family against `transformers`: same files in, same numbers out, same files back."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,9 @@ def unlike_on_the_left(ours: object) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(("reference", "name", "seed"), CASES)
-def test_same_numbers_and_same_files(reference: Reference, name: str, seed: int, tmp_path: Path) -> None:
+def test_same_numbers_and_same_files(
+    reference: Reference, name: str, seed: int, tmp_path: Path, seen: Callable[..., None]
+) -> None:
     theirs = make(reference, name, seed)
     folder = save(theirs, tmp_path / "theirs")
     ours = load_checkpoint(folder)
@@ -64,6 +67,7 @@ def test_same_numbers_and_same_files(reference: Reference, name: str, seed: int,
         with torch.no_grad():
             error = compare(ours(**given.ours), theirs(**given.theirs), given, skip)
         assert error is None or error <= 1e-5, padding
+        seen(reference.family, name, error)
 
     again = ours.save(tmp_path / "ours")
     assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
@@ -75,7 +79,9 @@ def test_same_numbers_and_same_files(reference: Reference, name: str, seed: int,
 
 @pytest.mark.parametrize(("reference", "name"), [pytest.param(r, r.classes[-1], id=r.family) for r in REFERENCES])
 @pytest.mark.parametrize("seed", DRAWS)
-def test_double_precision(reference: Reference, name: str, seed: int, tmp_path: Path) -> None:
+def test_double_precision(
+    reference: Reference, name: str, seed: int, tmp_path: Path, seen: Callable[..., None]
+) -> None:
     theirs = make(reference, name, seed, torch.float64)
     ours = load_checkpoint(save(theirs, tmp_path), dtype=torch.float64)
     for padding in ("equal", "right"):
@@ -83,6 +89,7 @@ def test_double_precision(reference: Reference, name: str, seed: int, tmp_path: 
         with torch.no_grad():
             error = compare(ours(**given.ours), theirs(**given.theirs), given)
         assert error <= reference.double
+        seen(reference.family, name, error, "float64")
 
 
 @pytest.mark.parametrize("reference", [pytest.param(r, id=r.family) for r in REFERENCES])
