@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,7 @@ class Model(nn.Module):
         self.labels: tuple[str, ...] | None = None
         self.origin: Origin | None = None
         self.notes: list[str] = []
+        self.generation_config: dict[str, Any] | None = None
         self.embedding = Embedding(spec.embedding, nn.Embedding(spec.vocab, spec.embedding.width), spec.dim)
         self.target_embedding = _target_embedding(spec, self.embedding)
         self.encoder = Stack(spec.encoder, spec.dim, "encoder") if spec.encoder else None
@@ -273,24 +274,39 @@ class Model(nn.Module):
         assert stack is not None
         return Cache.of(stack.settings, rows, self.device)
 
-    @torch.no_grad()
     def generate(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        max_new_tokens: int = 20,
-        do_sample: bool = False,
+        *,
+        decoder_input_ids: Tensor | None = None,
+        streamer: Callable[[str], object] | Sequence[Callable[[str], object]] | None = None,
+        processors: Sequence[Any] = (),
+        assistant_model: Model | None = None,
+        **settings: Any,
     ) -> Tensor:
-        """Greedy continuations of padded prompts `[rows, tokens]`, as Hugging Face returns them.
+        """Continuations of padded prompts `[rows, tokens]`, as Hugging Face returns them.
 
-        A decoder's result begins with its prompt, an encoder-decoder's with the start token; rows that ended early are
-        padded on the right. Without `attention_mask`, cells that hold the pad id are padding. Raises `TextError`.
+        A decoder's result begins with its prompt, an encoder-decoder's with the start token (or `decoder_input_ids`);
+        rows that ended early are padded on the right. Without `attention_mask`, cells that hold the pad id are padding.
+
+        Arguments:
+            streamer: called with pieces of text as they are written; one callable for each result where there are more.
+            processors: `(rows, logits) -> logits`, after those of the settings (see `generate.processors`).
+            assistant_model: a smaller model that drafts for this one (speculative decoding).
+            settings: `max_new_tokens`, `do_sample`, `temperature`, `top_k`, `top_p`, `num_beams`, `seed`, ... as in
+                Hugging Face; all are fields of `generate.settings.GenerationSettings`. What is not given comes from
+                the checkpoint's generation_config.json (`generation_config`), then from Hugging Face's defaults.
+
+        Returns ids `[rows * num_return_sequences, tokens]`. Raises `TextError` for a setting that is unknown or out of
+        range, or a text that is longer than the model has positions.
         """
-        from moduformer.generate.greedy import generate_padded
+        # The door up to the decoding code, which stands on this module.
+        from moduformer.generate.padded import generate_padded
 
-        if do_sample:
-            raise TextError("sampling is not implemented yet; call generate with do_sample=False")
-        return generate_padded(self, input_ids, attention_mask, max_new_tokens)
+        return generate_padded(
+            self, input_ids, attention_mask, decoder_input_ids, streamer, processors, assistant_model, **settings
+        )
 
     def num_parameters(self) -> int:
         """How many numbers this model has, ties counted once."""

@@ -173,6 +173,7 @@ def reference(name: str, seed: int, tmp_path: Path) -> tuple[Model, object]:
         assert theirs.config.n_positions >= 31
     theirs.config.eos_token_id = None
     ours = load_checkpoint(save(theirs, tmp_path))
+    ours.generation_config = None  # these tests say in the spec which tokens end a text
     return ours, theirs
 
 
@@ -219,8 +220,6 @@ def test_greedy_equals_transformers(name: str, seed: int, tmp_path: Path) -> Non
 def test_generation_refuses_what_it_cannot_do() -> None:
     model = model_of("gpt2")
     ids = torch.tensor([[4, 5]])
-    with pytest.raises(TextError, match="sampling"):
-        model.generate(ids, do_sample=True)
     with pytest.raises(TextError, match="max_new_tokens"):
         model.generate(ids, max_new_tokens=0)
     with pytest.raises(TextError, match="language-model head"):

@@ -53,9 +53,8 @@ class Decoding:
         prompts: Batch | Sequence[Sequence[int]],
         prefix: Sequence[int] | Sequence[Sequence[int]] | None = None,
     ) -> None:
+        check_writes(model)
         spec = model.spec
-        if spec.head("language-model") is None or spec.decoder is None:
-            raise TextError("only a model with a decoder and a language-model head can continue a text")
         self.model = model
         batch = prompts if isinstance(prompts, Batch) else Batch.from_lists(prompts, device=model.device)
         # A cache wants its rows in one order for good.
@@ -167,6 +166,12 @@ class Decoding:
         logits = states.heads["language-model"]
         self._logits = logits if logits.dtype == torch.float64 else logits.float()
         return self._logits
+
+
+def check_writes(model: Model) -> None:
+    """Raises `TextError` for a model that cannot continue a text."""
+    if model.spec.head("language-model") is None or model.spec.decoder is None:
+        raise TextError("only a model with a decoder and a language-model head can continue a text")
 
 
 def _prefixes(prefix: Sequence[int] | Sequence[Sequence[int]] | None, start: int | None, count: int) -> list[list[int]]:

@@ -20,6 +20,7 @@ from moduformer.families import family, family_of
 from moduformer.families.family import Family
 from moduformer.model import Model, build, initialise
 from moduformer.weights.files import open_tensors
+from moduformer.weights.generation_config import GENERATION_CONFIG, read_generation_config
 from moduformer.weights.plan import Entry, Row, expand
 from moduformer.weights.saving import save_tensors
 from moduformer.weights.strict_json import parse_object
@@ -105,6 +106,8 @@ def load_checkpoint(
     model.origin = origin
     origin.config["architectures"] = [architecture]
     model.labels = _labels(config)
+    stored = read_generation_config(path)
+    model.generation_config = None if stored is None else _as_data(stored, "", notes)
     return model.eval()
 
 
@@ -422,6 +425,9 @@ def save(model: Model, folder: Path) -> Path:
     save_tensors(folder, dict(ordered))
     text = json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n"
     write_text(folder / "config.json", text)
+    if model.generation_config is not None:
+        text = json.dumps(model.generation_config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_text(folder / GENERATION_CONFIG, text)
     if model.tokenizer is not None:
         model.tokenizer.save(folder)
     return folder

@@ -1,0 +1,94 @@
+"""`Model.generate`: padded prompts in, padded results out, as Hugging Face returns them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from moduformer.batch import Batch
+from moduformer.errors import TextError
+from moduformer.generate.decoding import check_writes
+from moduformer.generate.processors import Processor
+from moduformer.generate.sampling import positions_of
+from moduformer.generate.settings import GenerationSettings
+from moduformer.generate.strategies import Request, run
+from moduformer.generate.text import Streamer, Watching, tokenizer_of
+
+if TYPE_CHECKING:
+    from moduformer.model import Model
+
+
+def generate_padded(
+    model: Model,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    decoder_input_ids: Tensor | None = None,
+    streamer: Streamer | Sequence[Streamer] | None = None,
+    processors: Sequence[Processor] = (),
+    assistant_model: Model | None = None,
+    **settings: Any,
+) -> Tensor:
+    """Ids `[rows * num_return_sequences, tokens]`; see `Model.generate`."""
+    check_writes(model)
+    chosen = GenerationSettings.of(model, **settings)
+    ends, pad = chosen.eos_token_id, chosen.pad_token_id
+    if attention_mask is None and pad is not None and pad not in ends:
+        attention_mask = input_ids != pad
+    batch = Batch.from_padded(input_ids, attention_mask)
+    start = _decoder_start(model, chosen, decoder_input_ids, input_ids)
+    begin = input_ids if start is None else start
+    new = chosen.new_tokens(begin.shape[1])
+    room = positions_of(model)
+    if room is not None:
+        new = _fitting(new, begin.shape[1], room, chosen)
+    request = Request(
+        chosen, new, processors, assistant=assistant_model, prefix=None if start is None else start.tolist()
+    )
+    watch = None
+    if streamer is not None or chosen.stop_strings:
+        watch = Watching(tokenizer_of(model), chosen, len(input_ids), streamer)
+        request.watch = watch.push
+    made = [result for results in run(model, batch, request) for result in results]
+    if watch is not None:
+        for number, result in enumerate(made):
+            watch.result(number, result, number)
+    filler = pad if pad is not None else ends[0] if ends else 0
+    width = max(len(result.ids) for result in made)
+    written = input_ids.new_tensor([result.ids + [filler] * (width - len(result.ids)) for result in made])
+    begin = begin.repeat_interleave(chosen.num_return_sequences, dim=0)
+    return torch.cat((begin, written), dim=1)
+
+
+def _decoder_start(
+    model: Model, settings: GenerationSettings, decoder_input_ids: Tensor | None, input_ids: Tensor
+) -> Tensor | None:
+    if model.encoder is None:
+        if decoder_input_ids is not None:
+            raise TextError("decoder_input_ids are for models with an encoder; put them into input_ids")
+        return None
+    if decoder_input_ids is not None:
+        if decoder_input_ids.dim() != 2 or len(decoder_input_ids) != len(input_ids) or not decoder_input_ids.numel():
+            raise TextError(
+                f"decoder_input_ids must be [{len(input_ids)}, tokens], but is {tuple(decoder_input_ids.shape)}"
+            )
+        return decoder_input_ids
+    start = settings.decoder_start_token_id
+    start = settings.bos_token_id if start is None else start
+    if start is None:
+        raise TextError("this model's spec has no decoder_start_id to begin a text with; give decoder_input_ids")
+    return input_ids.new_full((len(input_ids), 1), start)
+
+
+def _fitting(new: int, given: int, room: int, settings: GenerationSettings) -> int:
+    # The last token is only chosen, so it needs no position.
+    if given + new - 1 <= room:
+        return new
+    if settings.max_new_tokens is None and settings.max_length is None and given <= room:
+        return room - given + 1
+    raise TextError(
+        f"{given} tokens and {new} more are asked for, but this model has {room} positions; "
+        f"set max_new_tokens to at most {max(room - given + 1, 0)} or shorten the prompt"
+    )

@@ -1,0 +1,129 @@
+"""Which strategy writes a text, what every strategy is given, and what it gives back.
+
+A strategy is a function `(model, prompts, request) -> list[list[Made]]`: for every prompt its results, best first. To
+add one, write such a function and give it a line in `STRATEGIES` and a condition in `strategy_of`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from moduformer.batch import Batch
+from moduformer.errors import TextError
+from moduformer.generate.processors import Processor
+from moduformer.generate.settings import GenerationSettings
+
+if TYPE_CHECKING:
+    from moduformer.model import Model
+
+EndedBy = Literal["eos", "stop", "length", "context"]
+"""An end token; a stop string; `max_new_tokens` are there; the model has no further positions."""
+
+Watch = Callable[[int, int], bool]
+"""`(result, token) -> whether to end it`, called with every new token; results are numbered prompt after prompt."""
+
+
+@dataclass
+class Made:
+    """One result: its new tokens (the end token among them, where one came), why it ended, and its score if it has."""
+
+    ids: list[int]
+    ended_by: EndedBy
+    score: float | None = None
+
+
+@dataclass
+class Request:
+    """What a strategy is asked for.
+
+    `processors` come after those of the settings and before those of sampling; `watch` sees every token as it is
+    chosen; `assistant` is a smaller model that drafts; `prefix` is how an encoder-decoder's decoder begins.
+    """
+
+    settings: GenerationSettings
+    max_new_tokens: int
+    processors: Sequence[Processor] = ()
+    watch: Watch | None = None
+    assistant: Model | None = None
+    prefix: Sequence[int] | Sequence[Sequence[int]] | None = None
+    _seeds: list[int] = field(default_factory=list)
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a text."""
+        return frozenset(self.settings.eos_token_id)
+
+    def all_processors(self) -> list[Processor]:
+        """Everything that changes logits before sampling (see `GenerationSettings.warpers`)."""
+        return [*self.settings.processors(self.max_new_tokens), *self.processors]
+
+    def generators(self, prompts: int) -> list[torch.Generator]:
+        """A source of chance for every result, prompt after prompt, which no other result draws from.
+
+        Result `k` of a prompt depends on its seed and `k` only. Without a seed they come from PyTorch's global state.
+        """
+        seed, copies = self.settings.seed, self.settings.num_return_sequences
+        if seed is None:
+            seeds = torch.randint(2**62, (prompts,)).tolist()
+        elif isinstance(seed, tuple):
+            if len(seed) != prompts:
+                raise TextError(f"there are {prompts} prompts but {len(seed)} seeds; give one number, or one a prompt")
+            seeds = list(seed)
+        else:
+            seeds = [seed] * prompts
+        return [generator(first, copy) for first in seeds for copy in range(copies)]
+
+
+def generator(seed: int, number: int = 0) -> torch.Generator:
+    """A generator of its own for result `number` of a request; neighbouring seeds share nothing."""
+    # Mersenne twisters of seeds that differ in few bits begin alike, so the bits are mixed (splitmix64).
+    mixed = (seed + 0x9E3779B97F4A7C15 * (number + 1)) & (2**64 - 1)
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return torch.Generator().manual_seed((mixed ^ (mixed >> 31)) & (2**63 - 1))
+
+
+Strategy = Callable[["Model", Batch | Sequence[Sequence[int]], Request], list[list[Made]]]
+
+STRATEGIES = {
+    "sample": "moduformer.generate.sampling:generate",
+    "beam": "moduformer.generate.beams:generate",
+    "contrastive": "moduformer.generate.contrastive:generate",
+    "speculative": "moduformer.generate.speculative:generate",
+}
+"""Where each strategy is; a module is imported when it is first used. Greedy search is sampling without chance."""
+
+
+def strategy_of(request: Request) -> str:
+    """The name of the strategy that a request's settings mean."""
+    settings = request.settings
+    drafted = request.assistant is not None or settings.prompt_lookup_num_tokens is not None
+    if settings.num_beams > 1:
+        if drafted or settings.penalty_alpha:
+            raise TextError("num_beams cannot be combined with penalty_alpha, prompt lookup or an assistant model")
+        return "beam"
+    if settings.penalty_alpha and settings.top_k > 1:
+        if drafted or settings.do_sample:
+            raise TextError("penalty_alpha cannot be combined with do_sample, prompt lookup or an assistant model")
+        return "contrastive"
+    return "speculative" if drafted else "sample"
+
+
+def run(model: Model, prompts: Batch | Sequence[Sequence[int]], request: Request) -> list[list[Made]]:
+    """The results of every prompt, by the strategy its settings mean. Raises `TextError`."""
+    name = strategy_of(request)
+    module, _, function = STRATEGIES[name].partition(":")
+    try:
+        strategy: Strategy = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise TextError(f"{name} search is not part of this installation") from None
+    if request.watch is not None and name == "beam":
+        raise TextError("beams cannot be streamed or stopped at a text: which one is best is known at the end")
+    return strategy(model, prompts, request)
