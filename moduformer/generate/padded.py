@@ -45,7 +45,12 @@ def generate_padded(
     if room is not None:
         new = _fitting(new, begin.shape[1], room, chosen)
     request = Request(
-        chosen, new, processors, assistant=assistant_model, prefix=None if start is None else start.tolist()
+        chosen,
+        new,
+        processors,
+        assistant=assistant_model,
+        prefix=None if start is None else start.tolist(),
+        tokenizer=model.tokenizer,
     )
     watch = None
     if streamer is not None or chosen.stop_strings:

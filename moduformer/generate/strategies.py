@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -20,6 +20,7 @@ from moduformer.generate.settings import GenerationSettings
 
 if TYPE_CHECKING:
     from moduformer.model import Model
+    from moduformer.text.tokenizer import Tokenizer
 
 EndedBy = Literal["eos", "stop", "length", "context"]
 """An end token; a stop string; `max_new_tokens` are there; the model has no further positions."""
@@ -42,7 +43,8 @@ class Request:
     """What a strategy is asked for.
 
     `processors` come after those of the settings and before those of sampling; `watch` sees every token as it is
-    chosen; `assistant` is a smaller model that drafts; `prefix` is how an encoder-decoder's decoder begins.
+    chosen; `assistant` is a smaller model that drafts; `prefix` is how an encoder-decoder's decoder begins; `tokenizer`
+    spells the tokens, which a bound text needs.
     """
 
     settings: GenerationSettings
@@ -51,7 +53,7 @@ class Request:
     watch: Watch | None = None
     assistant: Model | None = None
     prefix: Sequence[int] | Sequence[Sequence[int]] | None = None
-    _seeds: list[int] = field(default_factory=list)
+    tokenizer: Tokenizer | None = None
 
     @property
     def ends(self) -> frozenset[int]:
@@ -98,6 +100,9 @@ STRATEGIES = {
 }
 """Where each strategy is; a module is imported when it is first used. Greedy search is sampling without chance."""
 
+CONSTRAINT = "moduformer.generate.constrained:constraint"
+"""`(model, request) -> Processor` for settings with a `regex` or a `json_schema`."""
+
 
 def strategy_of(request: Request) -> str:
     """The name of the strategy that a request's settings mean."""
@@ -117,13 +122,20 @@ def strategy_of(request: Request) -> str:
 def run(model: Model, prompts: Batch | Sequence[Sequence[int]], request: Request) -> list[list[Made]]:
     """The results of every prompt, by the strategy its settings mean. Raises `TextError`."""
     name = strategy_of(request)
-    module, _, function = STRATEGIES[name].partition(":")
+    strategy: Strategy = _function(STRATEGIES[name], f"{name} search")
+    if request.watch is not None and name == "beam":
+        raise TextError("beams cannot be streamed or stopped at a text: which one is best is known at the end")
+    if request.settings.regex is not None or request.settings.json_schema is not None:
+        bind = _function(CONSTRAINT, "binding a text to a form")
+        request = replace(request, processors=[*request.processors, bind(model, request)])
+    return strategy(model, prompts, request)
+
+
+def _function(place: str, what: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
     try:
-        strategy: Strategy = getattr(importlib.import_module(module), function)
+        return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        raise TextError(f"{name} search is not part of this installation") from None
-    if request.watch is not None and name == "beam":
-        raise TextError("beams cannot be streamed or stopped at a text: which one is best is known at the end")
-    return strategy(model, prompts, request)
+        raise TextError(f"{what} is not part of this installation") from None

@@ -77,6 +77,7 @@ def generate_text(
         chosen.new_tokens(max(map(len, ids)) if model.encoder is None else 1),
         processors,
         assistant=assistant_model,
+        tokenizer=tokenizer,
     )
     watch = Watching(tokenizer, chosen, len(texts), streamer)
     request.watch = watch.push if watch.needed else None
