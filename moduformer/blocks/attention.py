@@ -97,8 +97,13 @@ class Attention(nn.Module):
             placement = run.placements[settings.window]
             k, v = run.caches[layer].extend(k, v, placement, len(run.rows.lengths))
             layout = placement.layout or layout
+        return self.mix(self.scores(q, k, v, layout, run, layer), run, name)
+
+    def scores(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout, run: Pass, layer: int) -> Scores:
+        """What `kernels.attend` needs; an attention with scores of its own kind adds them here."""
+        settings = self.settings
         scale = score_scale(settings, layer)
-        scores = Scores(
+        return Scores(
             q=q,
             k=k,
             v=v,
@@ -109,6 +114,9 @@ class Attention(nn.Module):
             softcap=settings.softcap,
             dropout=settings.dropout if self.training else 0.0,
         )
+
+    def mix(self, scores: Scores, run: Pass, name: str) -> Tensor:
+        """Values weighted by scores, projected back to `[tokens, dim]`."""
         mixed = kernels.attend(scores) if run.trace is None else run.trace.attend(name, scores)
         return self.out(mixed.flatten(1))
 
