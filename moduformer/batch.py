@@ -61,10 +61,29 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
+class Given:
+    """Vectors `[given tokens, dim]` that stand in for those of the tokens where `places` `[tokens]` is true."""
+
+    places: Tensor
+    vectors: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """What every row of a batch may look at beside its own tokens: flat vectors `[vectors, dim]` and their rows."""
+
+    hidden: Tensor
+    rows: Rows
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Rows of token ids without padding, and the way back to the caller's padded `[rows, width]` grid.
 
     Row `i` here is the caller's row `order[i]`; token `n` here belongs in cell `cells[n]` of the flattened grid.
+    `pixels` `[images, channels, height, width]` are the images of all rows, row after row, and `images` says how many
+    each row has. What a model has made of them is `given` in place of tokens, or `beside` them. An `instruction` is
+    text that is read along with the images, one row an image.
     """
 
     tokens: Tensor
@@ -74,6 +93,38 @@ class Batch:
     width: int
     segments: Tensor | None = None
     task_types: Tensor | None = None
+    pixels: Tensor | None = None
+    images: tuple[int, ...] = ()
+    given: Given | None = None
+    beside: Beside | None = None
+    instruction: Batch | None = None
+
+    @classmethod
+    def from_pixels(
+        cls, pixels: Tensor, tokens: int, images: Sequence[int] | None = None, order: Sequence[int] | None = None
+    ) -> Batch:
+        """A batch of images without text, each of which becomes `tokens` vectors.
+
+        `images` is how many each row has (None: one); `order` the order of rows, as in `from_lists`.
+        """
+        counts = [1] * len(pixels) if images is None else list(images)
+        order = tuple(range(len(counts))) if order is None else tuple(order)
+        lengths, width = tuple(counts[i] * tokens for i in order), max(counts) * tokens
+        positions = _count(lengths).to(pixels.device)
+        starts = torch.repeat_interleave(torch.tensor([i * width for i in order]), torch.tensor(lengths))
+        blank = cls(positions, Rows(lengths, positions), order, starts.to(pixels.device) + positions, width)
+        return blank.with_pixels(pixels, counts)
+
+    def with_pixels(self, pixels: Tensor, images: Sequence[int]) -> Batch:
+        """The same rows with images: `images` of them for each of the caller's rows, in the caller's order.
+
+        Raises `TextError` where their sum is another than the number of `pixels`.
+        """
+        if len(images) != len(self.order) or sum(images) != len(pixels):
+            raise TextError(f"{len(pixels)} images are given, but the {len(self.order)} rows have {list(images)}")
+        places = torch.arange(len(pixels)).split(list(images))
+        chosen = torch.cat([places[i] for i in self.order]).to(pixels.device)
+        return replace(self, pixels=pixels[chosen], images=tuple(images[i] for i in self.order))
 
     @classmethod
     def from_lists(
@@ -190,7 +241,18 @@ class Batch:
             width=self.width,
             segments=None if self.segments is None else self.segments[places],
             task_types=None if self.task_types is None else self.task_types[places],
+            pixels=None if self.pixels is None else self.pixels[self._images_of(chosen)],
+            images=tuple(self.images[i] for i in chosen) if self.images else (),
+            instruction=None if self.instruction is None else self.instruction.select(self._instructions(chosen)),
         )
+
+    def _instructions(self, chosen: Sequence[int]) -> list[int]:
+        assert self.instruction is not None
+        return [self.instruction.order.index(i) for i in self._images_of(chosen).tolist()]
+
+    def _images_of(self, chosen: Sequence[int]) -> Tensor:
+        places = torch.arange(sum(self.images)).split(list(self.images))
+        return torch.cat([places[i] for i in chosen])
 
     def pad(self, flat: Tensor) -> Tensor:
         """`[tokens, ...]` back on the caller's grid `[rows, width, ...]`, zero where there is no token."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moduformer.architecture import Spec
-from moduformer.batch import Batch, by_length
+from moduformer.architecture import QFormer, Spec
+from moduformer.batch import Batch, Beside, Given, by_length
 from moduformer.blocks.attention import Memory
 from moduformer.blocks.embedding import Embedding
 from moduformer.blocks.head import (
@@ -25,6 +26,7 @@ from moduformer.blocks.head import (
 )
 from moduformer.blocks.linear import FusedLinear
 from moduformer.blocks.stack import Stack
+from moduformer.blocks.vision import Vision
 from moduformer.cache import Cache
 from moduformer.errors import TextError
 from moduformer.kernels import Layout
@@ -47,6 +49,12 @@ class Output:
     last_hidden_state: Tensor | None = None
     pooler_output: Tensor | None = None
     encoder_last_hidden_state: Tensor | None = None
+    text_embeds: Tensor | None = None
+    image_embeds: Tensor | None = None
+    logits_per_image: Tensor | None = None
+    logits_per_text: Tensor | None = None
+    itm_score: Tensor | None = None
+    image_hidden_states: Tensor | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         value = getattr(self, name, None)
@@ -65,7 +73,7 @@ class States:
 
     `batch` is the one `hidden` belongs to: the decoder's where there is one. `heads` maps a head's kind to its logits,
     flat `[tokens, outputs]` (of the tokens `logits_at` named, where it did) or one a row `[rows, outputs]`, rows in the
-    batch's order.
+    batch's order. `images` are the vectors of all images as the text took them in, `[images, vectors, width]`.
     """
 
     hidden: Tensor
@@ -73,6 +81,7 @@ class States:
     heads: dict[str, Tensor] = field(default_factory=dict)
     encoder_hidden: Tensor | None = None
     source: Batch | None = None
+    images: Tensor | None = None
 
 
 class Model(nn.Module):
@@ -88,8 +97,10 @@ class Model(nn.Module):
         self.generation_config: dict[str, Any] | None = None
         self.embedding = Embedding(spec.embedding, nn.Embedding(spec.vocab, spec.embedding.width), spec.dim)
         self.target_embedding = _target_embedding(spec, self.embedding)
-        self.encoder = Stack(spec.encoder, spec.dim, "encoder") if spec.encoder else None
-        self.decoder = Stack(spec.decoder, spec.dim, "decoder") if spec.decoder else None
+        seen = spec.memory_dim
+        self.encoder = Stack(spec.encoder, spec.dim, "encoder", seen("encoder")) if spec.encoder else None
+        self.decoder = Stack(spec.decoder, spec.dim, "decoder", seen("decoder")) if spec.decoder else None
+        self.vision = Vision(spec.vision, spec.dim) if spec.vision else None
         self.heads = nn.ModuleDict(
             {head.kind: Head(head, spec.target_vocab or spec.vocab, spec.out_dim) for head in spec.heads}
         )
@@ -107,6 +118,9 @@ class Model(nn.Module):
     ) -> States:
         """A forward pass over a ragged batch; `target` is an encoder-decoder's second, with rows in the same order.
 
+        A batch's `pixels` are looked at first. Where the decoder reads an image and no other text, `batch` is one of
+        images alone (`Batch.from_pixels`), and `target` the text.
+
         With a `cache`, the decoder's batch holds the next tokens of every row (see `Batch.following`). `encoded` is the
         `encoder_hidden` of an earlier pass over the same batch, to use again. `logits_at` `[places]` are the tokens of
         the (decoder's) flat run that heads which read every token shall read; their logits are `[places, outputs]`, and
@@ -116,30 +130,78 @@ class Model(nn.Module):
             raise TextError(f"rows must come in the order of the cache's {cache.rows}; see Batch.following")
         if trace is not None:
             stacks = {"encoder": batch, "decoder": target or batch, "embedding": batch}
-            trace.begin(**stacks)
-        if self.decoder is None or self.encoder is None:
-            stack = self.encoder or self.decoder
-            assert stack is not None
+            trace.begin(**stacks, **self._images_of(batch))
+        images = None
+        if batch.pixels is not None and encoded is None:
+            images, batch = self._look(batch, trace)
+        stack = self.encoder or self.decoder
+        if stack is None:
+            assert images is not None, "a model without a text needs pixel_values"
+            states = States(images.flatten(0, 1), batch)
+        elif not self.spec.has_source:
             hidden = self._see(trace, self.embedding(batch))
-            hidden = stack(hidden, batch.rows, cache=cache, trace=trace)
+            hidden = stack(hidden, batch.rows, memory=self._beside(batch), cache=cache, trace=trace)
             states = States(hidden, batch)
         else:
             if target is None:
                 raise TextError("an encoder-decoder needs decoder_input_ids (or labels to make them from)")
             if target.order != batch.order:
                 raise TextError("the rows of the encoder's batch and the decoder's are not in the same order")
-            if encoded is None:
-                encoded = self.encoder(self._see(trace, self.embedding(batch)), batch.rows, trace=trace)
-            memory = Memory(encoded, Layout(target.rows, batch.rows))
+            if encoded is None and self.encoder is not None:
+                hidden = self._see(trace, self.embedding(batch))
+                encoded = self.encoder(hidden, batch.rows, memory=self._beside(batch), trace=trace)
+            elif encoded is None:
+                assert images is not None, "a text that is written about an image needs pixel_values"
+                encoded = images.flatten(0, 1)
+            memory = Memory(encoded, Layout(target.rows, batch.rows), "encoder" if self.encoder else "vision")
             hidden = self.targets(target)
             if trace is not None:
                 hidden = trace.see("decoder.embedding", hidden)
             hidden = self.decoder(hidden, target.rows, memory=memory, cache=cache, trace=trace)
             states = States(hidden, target, encoder_hidden=encoded, source=batch)
+        states.images = images
         self._run_heads(states, logits_at)
         if trace is not None:
             trace.end()
         return states
+
+    def _images_of(self, batch: Batch) -> dict[str, Batch]:
+        """The batches that a trace needs to put the values of images on a grid: one row an image."""
+        if batch.pixels is None or self.vision is None:
+            return {}
+        found = {"vision": Batch.from_pixels(batch.pixels, self.vision.settings.patches.tokens)}
+        bridge = self.vision.settings.bridge
+        if isinstance(bridge, QFormer):
+            found["bridge"] = Batch.from_pixels(batch.pixels, bridge.queries)
+        return found
+
+    def _look(self, batch: Batch, trace: Trace | None) -> tuple[Tensor, Batch]:
+        """The vectors of a batch's images `[images, vectors, width]`, and the batch that takes them in."""
+        assert batch.pixels is not None
+        if self.vision is None:
+            raise TextError("this model reads text only, so it takes no pixel_values")
+        settings = self.vision.settings
+        if self.encoder is None and self.decoder is None:
+            return self.vision(batch.pixels, trace), batch
+        vectors = self.vision.vectors(batch.pixels, batch.instruction, trace)
+        if settings.injection == "tokens":
+            places = batch.tokens == settings.image_token
+            wanted, given = int(places.sum()), vectors.shape[0] * vectors.shape[1]
+            if wanted != given:
+                raise TextError(
+                    f"the text has {wanted} image tokens (id {settings.image_token}), but its {len(vectors)} images are "
+                    f"{given} vectors: repeat the token {vectors.shape[1]} times for every image"
+                )
+            return vectors, replace(batch, given=Given(places, vectors.flatten(0, 1)))
+        if settings.injection == "cross" and self.encoder is not None:
+            seen = Batch.from_pixels(batch.pixels, vectors.shape[1], batch.images).rows
+            return vectors, replace(batch, beside=Beside(vectors.flatten(0, 1), seen))
+        return vectors, batch
+
+    @staticmethod
+    def _beside(batch: Batch) -> Memory | None:
+        beside = batch.beside
+        return None if beside is None else Memory(beside.hidden, Layout(batch.rows, beside.rows), "vision")
 
     def _run_heads(self, states: States, logits_at: Tensor | None = None) -> None:
         eos = self.spec.eos_id
@@ -167,12 +229,15 @@ class Model(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         decoder_input_ids: Tensor | None = None,
         decoder_attention_mask: Tensor | None = None,
         task_type_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        qformer_input_ids: Tensor | None = None,
+        qformer_attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
@@ -182,8 +247,11 @@ class Model(nn.Module):
         """Padded tensors `[rows, tokens]` in, padded tensors out, with the field names of Hugging Face.
 
         Padding may stand on either side; positions count from a row's first real token, and results at padding are
-        zero. `labels` (or `start_positions` and `end_positions`) add a loss.
+        zero. `labels` (or `start_positions` and `end_positions`) add a loss. `pixel_values` `[images, channels, height,
+        width]` are the images of all rows, row after row; `qformer_input_ids` the text a Q-Former reads with them.
         """
+        if input_ids is None or (self.encoder is None and self.spec.has_source):
+            return self._about_images(input_ids, attention_mask, pixel_values, labels, trace)
         target = None
         if self.encoder is not None and self.decoder is not None:
             if decoder_input_ids is None and self.spec.head("language-model") is not None and labels is not None:
@@ -202,8 +270,75 @@ class Model(nn.Module):
                     target = batch.shift_right(self._decoder_start())
         else:
             batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, task_type_ids)
+        beside = self.vision is not None and self.vision.settings.injection == "beside"
+        if pixel_values is not None and not beside:
+            batch = self.with_pixels(batch, pixel_values, qformer_input_ids, qformer_attention_mask)
         states = self.run(batch, target, trace=trace)
-        return self._output(states, labels, start_positions, end_positions, next_sentence_label)
+        out = self._output(states, labels, start_positions, end_positions, next_sentence_label)
+        if beside and pixel_values is not None:
+            self._compare(out, pixel_values)
+        return out
+
+    def with_pixels(
+        self,
+        batch: Batch,
+        pixel_values: Tensor,
+        qformer_input_ids: Tensor | None = None,
+        qformer_attention_mask: Tensor | None = None,
+    ) -> Batch:
+        """A batch of text with its images: as many a row as it has image tokens for, or as many for every row.
+
+        Raises `TextError` where images and text do not fit.
+        """
+        if self.vision is None:
+            raise TextError("this model reads text only, so it takes no pixel_values")
+        settings, count = self.vision.settings, len(batch.order)
+        if settings.injection == "tokens":
+            places = (batch.tokens == settings.image_token).to(batch.tokens.dtype)
+            held = places.new_zeros(count).index_add(0, batch.rows.row_of, places)
+            images = batch.restore(torch.div(held, self.spec.image_tokens, rounding_mode="floor")).tolist()
+        else:
+            images = [len(pixel_values) // count] * count
+        batch = batch.with_pixels(pixel_values, images)
+        if qformer_input_ids is not None:
+            order = list(batch.order)
+            mask = None if qformer_attention_mask is None else qformer_attention_mask[order]
+            batch = replace(batch, instruction=Batch.from_padded(qformer_input_ids[order], mask))
+        return batch
+
+    def _about_images(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        pixel_values: Tensor | None,
+        labels: Tensor | None,
+        trace: Trace | None,
+    ) -> Output:
+        """A pass without a text, or of a decoder that reads nothing but an image."""
+        if self.vision is None or pixel_values is None:
+            needs = "input_ids" if self.vision is None else "pixel_values"
+            raise TextError(f"this model needs {needs}")
+        if input_ids is None:
+            if self.encoder is not None or self.decoder is not None:
+                raise TextError("this model reads a text beside an image: give input_ids")
+            seen = Batch.from_pixels(pixel_values, self.vision.settings.patches.tokens)
+            return self._output(self.run(seen, trace=trace), labels, None, None, None)
+        text = Batch.from_padded(input_ids, attention_mask)
+        images = [len(pixel_values) // len(text.order)] * len(text.order)
+        source = Batch.from_pixels(pixel_values, self.spec.image_tokens, images, text.order)
+        return self._output(self.run(source, text, trace=trace), labels, None, None, None)
+
+    def _compare(self, out: Output, pixel_values: Tensor) -> None:
+        """Image and text in one space (Radford et al. 2021, figure 3): vectors of length one and their products."""
+        assert self.vision is not None
+        embeds = self.vision.embeds(self.vision(pixel_values))
+        out.image_embeds = embeds["embed"]
+        if out.text_embeds is None:
+            return
+        out.image_embeds, out.text_embeds = F.normalize(out.image_embeds, dim=-1), F.normalize(out.text_embeds, dim=-1)
+        scale = self.vision.logit_scale.exp() if self.vision.logit_scale is not None else 1.0
+        out.logits_per_text = out.text_embeds @ out.image_embeds.T * scale
+        out.logits_per_image = out.logits_per_text.T
 
     def shift_right(self, ids: Tensor) -> Tensor:
         """Decoder inputs for a target `[rows, tokens]`: the start token, then all but the last; -100 is padding."""
@@ -224,13 +359,21 @@ class Model(nn.Module):
         next_sentence: Tensor | None,
     ) -> Output:
         batch, out = states.batch, Output(last_hidden_state=states.batch.pad(states.hidden))
-        if states.source is not None and states.encoder_hidden is not None:
+        if states.images is not None and (self.encoder is not None or self.decoder is not None):
+            out.image_hidden_states = states.images
+        if self.encoder is not None and states.source is not None and states.encoder_hidden is not None:
             out.encoder_last_hidden_state = states.source.pad(states.encoder_hidden)
         losses = []
         pretraining = {"masked-lm", "next-sentence"} <= set(states.heads)
         for kind, logits in states.heads.items():
             if kind == "pool":
                 out.pooler_output = batch.restore(logits)
+            elif kind == "embed":
+                out.text_embeds = batch.restore(logits)
+                if self.spec.vocab == 0:
+                    out.text_embeds, out.image_embeds = None, out.text_embeds
+            elif kind == "match":
+                out.itm_score = batch.restore(logits)
             elif kind == "span":
                 padded = batch.pad(logits)
                 out.start_logits, out.end_logits = padded[..., 0], padded[..., 1]
@@ -271,7 +414,8 @@ class Model(nn.Module):
     def cache(self, rows: int) -> Cache:
         """An empty cache for `rows` rows of the decoder (or of the only stack)."""
         stack = self.decoder or self.encoder
-        assert stack is not None
+        if stack is None:
+            raise TextError("a model without a text has nothing to keep in a cache")
         return Cache.of(stack.settings, rows, self.device)
 
     def generate(
@@ -349,6 +493,8 @@ class Model(nn.Module):
     def _layer_groups(self) -> Iterator[tuple[str, list[nn.Parameter]]]:
         tables = [self.embedding] if self.target_embedding is None else [self.embedding, self.target_embedding]
         yield "embedding", list(dict.fromkeys(p for table in tables for p in table.parameters()))
+        if self.vision is not None:
+            yield "vision", list(self.vision.parameters())
         for stack in filter(None, (self.encoder, self.decoder)):
             sets = stack.settings.weight_sets
             for number in range(sets):

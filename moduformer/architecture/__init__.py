@@ -29,6 +29,7 @@ from moduformer.architecture.parts import (
 )
 from moduformer.architecture.spec import Spec
 from moduformer.architecture.validation import MAX_LAYERS, MAX_SIZE
+from moduformer.architecture.vision import Patches, Projector, QFormer, Vision
 
 __all__ = [
     "MAX_LAYERS",
@@ -49,11 +50,15 @@ __all__ = [
     "Llama3Scaling",
     "MixtureOfExperts",
     "Norm",
+    "Patches",
+    "Projector",
+    "QFormer",
     "RelativeBuckets",
     "Rotary",
     "Sinusoids",
     "Spec",
     "Stack",
     "Transform",
+    "Vision",
     "YarnScaling",
 ]

@@ -6,7 +6,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Activation = Literal["gelu", "gelu_tanh", "gelu_sigmoid", "relu", "silu", "tanh"]
-HeadKind = Literal["pool", "masked-lm", "language-model", "replaced-token", "next-sentence", "classify", "tag", "span"]
+HeadKind = Literal[
+    "pool",
+    "embed",
+    "masked-lm",
+    "language-model",
+    "replaced-token",
+    "next-sentence",
+    "match",
+    "classify",
+    "tag",
+    "span",
+]
 
 
 @dataclass(frozen=True)
@@ -126,10 +137,11 @@ class Attention:
     clip: float | None = None
     dropout: float = 0.0
 
-    def num_parameters(self, dim: int) -> int:
-        """Numbers of the projections of q, k, v and back."""
+    def num_parameters(self, dim: int, memory: int | None = None) -> int:
+        """Numbers of the projections of q, k, v and back; k and v are made of vectors of width `memory`."""
         inner, shared = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        return _linear(dim, inner + 2 * shared, self.bias) + _linear(inner, dim, self.out_bias)
+        seen = _linear(memory or dim, 2 * shared, self.bias)
+        return _linear(dim, inner, self.bias) + seen + _linear(inner, dim, self.out_bias)
 
 
 @dataclass(frozen=True)
@@ -185,12 +197,12 @@ class Block:
     residual_scale: float = 1.0
     dropout: float = 0.0
 
-    def num_parameters(self, dim: int) -> int:
-        """Numbers of one layer."""
-        sub_layers = [part for part in (self.attention, self.cross_attention, self.feed_forward) if part is not None]
-        normed = len(sub_layers) - (self.flow == "parallel-shared")
+    def num_parameters(self, dim: int, memory: int | None = None) -> int:
+        """Numbers of one layer; its cross-attention reads vectors of width `memory`."""
+        crossed = self.cross_attention.num_parameters(dim, memory) if self.cross_attention else 0
+        normed = 2 + (self.cross_attention is not None) - (self.flow == "parallel-shared")
         norms = normed * len(self.norm_at) * self.norm.num_parameters(dim)
-        return norms + sum(part.num_parameters(dim) for part in sub_layers)
+        return norms + crossed + self.attention.num_parameters(dim) + self.feed_forward.num_parameters(dim)
 
 
 @dataclass(frozen=True)
@@ -225,12 +237,14 @@ class Stack:
         """How many blocks have weights of their own."""
         return self.layers if self.groups is None else self.groups * len(self.pattern)
 
-    def num_parameters(self, dim: int) -> int:
-        """Numbers of all layers that have weights of their own, the table of biases and the final norm."""
+    def num_parameters(self, dim: int, memory: int | None = None) -> int:
+        """Numbers of all layers that have weights of their own, the table of biases and the final norm.
+
+        `memory` is the width of what cross-attention reads; None is the stack's own."""
         bias = self.position_bias.buckets * self.pattern[0].attention.heads if self.position_bias else 0
         norm = self.final_norm.num_parameters(dim) if self.final_norm else 0
         norm += dim * (self.projection or 0)
-        return bias + norm + sum(self.block(i).num_parameters(dim) for i in range(self.weight_sets))
+        return bias + norm + sum(self.block(i).num_parameters(dim, memory) for i in range(self.weight_sets))
 
 
 @dataclass(frozen=True)
@@ -275,12 +289,14 @@ class Transform:
 class Head:
     """What is computed from the last hidden states.
 
-    `reads` says from where: every token, the first, the last, the last end-of-sequence token, the mean of all, or the
-    pooled vector of a "pool" head. `outputs` None means the vocabulary; `tied` takes the token embedding as the last
-    projection, `normalised` its rows at length one (Baichuan 2); `softcap` c bounds logits to c tanh(logits / c)."""
+    `reads` says from where: every token, the first, the last, the last or first end-of-sequence token, the token of
+    the largest id, the mean of all, or the pooled vector of a "pool" head; `norm` comes before anything else. `outputs`
+    None means the vocabulary; `tied` takes the token embedding as the last projection, `normalised` its rows at length
+    one (Baichuan 2); `softcap` c bounds logits to c tanh(logits / c)."""
 
     kind: HeadKind
-    reads: Literal["tokens", "first", "last", "eos", "mean", "pool"] = "tokens"
+    reads: Literal["tokens", "first", "last", "eos", "first-eos", "largest", "mean", "pool"] = "tokens"
+    norm: Norm | None = None
     transform: Transform | None = None
     outputs: int | None = None
     tied: bool = False
@@ -293,6 +309,7 @@ class Head:
     def num_parameters(self, vocab: int, dim: int) -> int:
         """Numbers of the transform and the last projection; a tie counts with the embedding."""
         inner = self.transform.num_parameters(dim) if self.transform else 0
+        inner += self.norm.num_parameters(dim) if self.norm else 0
         if self.kind == "pool":
             return inner
         outputs, width = self.outputs or vocab, self.transform.width if self.transform else dim

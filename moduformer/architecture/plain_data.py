@@ -19,6 +19,7 @@ from moduformer.architecture.parts import (
     Sinusoids,
     YarnScaling,
 )
+from moduformer.architecture.vision import Projector, QFormer
 from moduformer.errors import SpecError
 
 
@@ -48,6 +49,8 @@ _TAGGED = (
     ALiBi,
     FeedForward,
     MixtureOfExperts,
+    Projector,
+    QFormer,
 )
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from moduformer.architecture.difference import Difference, difference
 from moduformer.architecture.parts import Embedding, Head, HeadKind, Stack
 from moduformer.architecture.plain_data import construct, plain
 from moduformer.architecture.validation import validate
+from moduformer.architecture.vision import Vision
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A whole Transformer: `encoder` only, `decoder` only, or both.
+    """A whole Transformer: `encoder` only, `decoder` only, or both, and perhaps `vision`.
+
+    A model that only sees has no stack of its own beside its `vision`, and a `vocab` of 0; `heads` then read the image.
 
     A decoder beside an encoder reads the same `embedding`, unless it has a `target_embedding` of its own: with a
     `target_vocab` that one has its own token table too, otherwise it shares the table."""
@@ -30,6 +33,7 @@ class Spec:
     bos_id: int | None = None
     eos_id: int | tuple[int, ...] | None = None
     decoder_start_id: int | None = None
+    vision: Vision | None = None
 
     def __post_init__(self) -> None:
         validate(self)
@@ -44,6 +48,23 @@ class Spec:
         last = self.decoder or self.encoder
         return (last.projection if last else None) or self.dim
 
+    @property
+    def has_source(self) -> bool:
+        """Whether a decoder reads something else than its own text: an encoder's, or an image alone."""
+        return self.decoder is not None and (self.encoder is not None or self.memory_dim("decoder") is not None)
+
+    def memory_dim(self, stack: Literal["encoder", "decoder"]) -> int | None:
+        """The width of what a stack's cross-attention reads; None where it has none to read."""
+        seen = self.vision if self.vision and self.vision.injection == "cross" else None
+        if stack == "decoder" and self.encoder is not None:
+            return self.encoder.projection or self.dim
+        return None if seen is None else seen.out_dim(self.dim)
+
+    @property
+    def image_tokens(self) -> int:
+        """How many vectors of an image the text takes in."""
+        return self.vision.out_tokens if self.vision else 0
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON; `Spec.from_dict` reads it back."""
         return plain(self)
@@ -55,7 +76,9 @@ class Spec:
 
     def num_parameters(self) -> int:
         """How many numbers training would change, ties counted once."""
-        stacks = sum(stack.num_parameters(self.dim) for stack in (self.encoder, self.decoder) if stack is not None)
+        stacks = self.encoder.num_parameters(self.dim, self.memory_dim("encoder")) if self.encoder else 0
+        stacks += self.decoder.num_parameters(self.dim, self.memory_dim("decoder")) if self.decoder else 0
+        stacks += self.vision.num_parameters(self.dim) if self.vision else 0
         heads = sum(head.num_parameters(self.target_vocab or self.vocab, self.out_dim) for head in self.heads)
         tables = self.embedding.num_parameters(self.vocab, self.dim)
         if self.target_embedding is not None:

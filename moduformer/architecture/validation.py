@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from moduformer.architecture.parts import Attention, Llama3Scaling, MixtureOfExperts, RelativeBuckets, Rotary, Stack
 from moduformer.architecture.plain_data import hints_of
+from moduformer.architecture.vision import QFormer, Vision
 from moduformer.errors import SpecError
 
 
@@ -19,13 +20,18 @@ def validate(spec: Any) -> None:
     Raises `SpecError` naming the field and its value.
     """
     _check_fields(spec, "")
-    if spec.encoder is None and spec.decoder is None:
+    if spec.encoder is None and spec.decoder is None and spec.vision is None:
         raise SpecError("a Spec needs an encoder, a decoder or both")
+    if (spec.encoder is None and spec.decoder is None) is not (spec.vocab == 0):
+        raise SpecError(f"vocab is {spec.vocab}; it is 0 where there is vision and no text, and only there")
     both = spec.encoder is not None and spec.decoder is not None
+    sees = spec.vision is not None and spec.vision.injection == "cross"
     if spec.encoder is not None:
-        _check_stack(spec.encoder, "encoder", crossing=False)
+        _check_stack(spec.encoder, "encoder", crossing=sees)
     if spec.decoder is not None:
-        _check_stack(spec.decoder, "decoder", crossing=both)
+        _check_stack(spec.decoder, "decoder", crossing=both or sees)
+    if spec.vision is not None:
+        _check_vision(spec.vision)
     if spec.target_embedding is not None and not both:
         raise SpecError("target_embedding is for a decoder beside an encoder")
     if spec.target_vocab is not None and spec.target_embedding is None:
@@ -43,9 +49,9 @@ MAX_SIZE = 2**24
 MAX_LAYERS = 10_000
 
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("segments", "task_types", "offset", "uncounted"), (0, MAX_SIZE)),
+    **dict.fromkeys(("segments", "task_types", "offset", "uncounted", "vocab", "depth"), (0, MAX_SIZE)),
     **dict.fromkeys(("dropout", "final_dropout"), (0.0, 1.0)),
-    **dict.fromkeys(("pad_id", "bos_id", "eos_id", "decoder_start_id"), (-MAX_SIZE, MAX_SIZE)),
+    **dict.fromkeys(("pad_id", "bos_id", "eos_id", "decoder_start_id", "image_token"), (-MAX_SIZE, MAX_SIZE)),
 }
 """What the numbers of a field may be; other whole numbers are sizes, from 1 on, and other floats are above 0."""
 
@@ -108,10 +114,11 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
         raise SpecError(f"{name}.groups={stack.groups} does not divide {stack.layers} layers of {period} blocks")
     if stack.position_bias is not None:
         _check_buckets(stack, stack.position_bias, f"{name}.position_bias")
+    if crossing and not any(block.cross_attention for block in stack.pattern):
+        raise SpecError(f"{name}.pattern: a {name} beside an encoder needs cross_attention in its blocks")
     for block in stack.pattern:
-        if (block.cross_attention is not None) is not crossing:
-            needs = "beside an encoder needs" if crossing else "without an encoder before it cannot have"
-            raise SpecError(f"{name}.pattern: a {name} {needs} cross_attention in every block")
+        if block.cross_attention is not None and not crossing:
+            raise SpecError(f"{name}.pattern: a {name} without an encoder before it cannot have cross_attention")
         if block.flow != "sequential" and ("res" in block.norm_at or crossing):
             raise SpecError(f"{name}: the flow {block.flow!r} has no place for a norm at 'res' or for cross_attention")
         if block.residual == "normed" and (block.flow != "sequential" or "in" not in block.norm_at):
@@ -177,5 +184,26 @@ def _check_heads(spec: Any) -> None:
         kinds.append(head.kind)
 
 
-_ONE_A_ROW = ("pool", "next-sentence", "classify")
+def _check_vision(vision: Vision) -> None:
+    patches = vision.patches
+    if patches.patch > patches.image:
+        raise SpecError(f"vision.patches: a patch of {patches.patch} pixels in an image of {patches.image}")
+    if patches.tokens > MAX_SIZE:
+        raise SpecError(f"vision.patches: {patches.tokens:,} patches are more than any published model has")
+    _check_stack(vision.stack, "vision.stack", crossing=False)
+    if vision.stack.projection is not None:
+        raise SpecError("vision.stack has no projection; a bridge changes the width")
+    if vision.depth is not None and vision.depth > vision.stack.layers:
+        raise SpecError(f"vision.depth is {vision.depth}, but the stack has {vision.stack.layers} layers")
+    if not vision.class_kept and not patches.class_token:
+        raise SpecError("vision.class_kept is for images with a class_token")
+    if (vision.image_token is not None) is not (vision.injection == "tokens"):
+        raise SpecError("vision.image_token is the token that images stand in for: injection 'tokens' needs it")
+    if isinstance(vision.bridge, QFormer):
+        _check_stack(vision.bridge.stack, "vision.bridge.stack", crossing=True)
+        if (vision.bridge.text is None) is not (vision.bridge.vocab is None):
+            raise SpecError("vision.bridge: an instruction has a text embedding and a vocab")
+
+
+_ONE_A_ROW = ("pool", "embed", "next-sentence", "match", "classify")
 _OUTPUTS = {"span": 2, "replaced-token": 1}

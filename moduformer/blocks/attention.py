@@ -20,10 +20,11 @@ from moduformer.trace import Trace
 
 @dataclass(eq=False)
 class Memory:
-    """The encoder's last hidden states, flat, and who may look at them."""
+    """The last hidden states of an encoder or an image, flat, and who may look at them; `source` is for the trace."""
 
     hidden: Tensor
     layout: Layout
+    source: str = "encoder"
 
 
 @dataclass(eq=False)
@@ -122,14 +123,16 @@ class Attention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention from a decoder to the encoder's hidden states (Vaswani et al. 2017, section 3.2.3)."""
+    """Attention from a decoder to the encoder's hidden states (Vaswani et al. 2017, section 3.2.3).
 
-    def __init__(self, settings: architecture.Attention, dim: int) -> None:
+    `memory` is the width of what is looked at."""
+
+    def __init__(self, settings: architecture.Attention, dim: int, memory: int) -> None:
         super().__init__()
         self.settings = settings
         rows, shared = settings.heads * settings.head_dim, settings.kv_heads * settings.head_dim
         self.q = nn.Linear(dim, rows, bias=settings.bias)
-        self.kv = FusedLinear(dim, {"k": shared, "v": shared}, bias=settings.bias)
+        self.kv = FusedLinear(memory, {"k": shared, "v": shared}, bias=settings.bias)
         self.out = nn.Linear(rows, dim, bias=settings.out_bias)
 
     def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
@@ -154,7 +157,7 @@ class CrossAttention(nn.Module):
             softcap=settings.softcap,
             dropout=settings.dropout if self.training else 0.0,
         )
-        mixed = kernels.attend(scores) if run.trace is None else run.trace.attend(name, scores, across="encoder")
+        mixed = kernels.attend(scores) if run.trace is None else run.trace.attend(name, scores, across=memory.source)
         return self.out(mixed.flatten(1))
 
 

@@ -13,13 +13,16 @@ from moduformer.blocks.norm import Norm
 
 
 class Block(nn.Module):
-    """The layer a `architecture.Block` describes. Norms are children named `{sub-layer}_norm_{slot}`."""
+    """The layer a `architecture.Block` describes. Norms are children named `{sub-layer}_norm_{slot}`.
 
-    def __init__(self, settings: architecture.Block, dim: int) -> None:
+    Its cross-attention reads vectors of width `memory`, and passes by where there is nothing to look at."""
+
+    def __init__(self, settings: architecture.Block, dim: int, memory: int | None = None) -> None:
         super().__init__()
         self.settings = settings
         self.attention = Attention(settings.attention, dim)
-        self.cross_attention = CrossAttention(settings.cross_attention, dim) if settings.cross_attention else None
+        crossed = settings.cross_attention
+        self.cross_attention = CrossAttention(crossed, dim, memory or dim) if crossed else None
         inner = settings.feed_forward
         self.feed_forward: FeedForward | MixtureOfExperts = (
             MixtureOfExperts(inner, dim)
@@ -38,15 +41,9 @@ class Block(nn.Module):
     def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
         """`[tokens, dim]` to the same shape."""
         if self.settings.flow == "sequential":
-            normed = self._norm("attention", "in", hidden)
-            hidden = self._residual("attention", hidden, normed, self._attend(normed, run, layer, name))
-            if self.cross_attention is not None:
-                normed = self._norm("cross_attention", "in", hidden)
-                answer = self.cross_attention(normed, run, layer, f"{name}.cross_attention")
-                answer = _see(run, f"{name}.cross_attention.output", answer)
-                hidden = self._residual("cross_attention", hidden, normed, answer)
-            normed = self._norm("feed_forward", "in", hidden)
-            hidden = self._residual("feed_forward", hidden, normed, self._feed(normed, run, name))
+            hidden = self.attend(hidden, run, layer, name)
+            hidden = self.cross(hidden, run, layer, name)
+            hidden = self.feed(hidden, run, name)
         else:
             normed = self._norm("attention", "in", hidden)
             fed = normed if self.settings.flow == "parallel-shared" else self._norm("feed_forward", "in", hidden)
@@ -54,6 +51,25 @@ class Block(nn.Module):
             inner = self._dropout(self._norm("feed_forward", "out", self._feed(fed, run, name)))
             hidden = hidden + attended + inner
         return _see(run, f"{name}.hidden", hidden)
+
+    def attend(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
+        """The sub-layer of self-attention with its norms and residual, `[tokens, dim]`."""
+        normed = self._norm("attention", "in", hidden)
+        return self._residual("attention", hidden, normed, self._attend(normed, run, layer, name))
+
+    def cross(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
+        """The sub-layer of cross-attention, where there is one and something to look at."""
+        if self.cross_attention is None or run.memory is None:
+            return hidden
+        normed = self._norm("cross_attention", "in", hidden)
+        answer = self.cross_attention(normed, run, layer, f"{name}.cross_attention")
+        answer = _see(run, f"{name}.cross_attention.output", answer)
+        return self._residual("cross_attention", hidden, normed, answer)
+
+    def feed(self, hidden: Tensor, run: Pass, name: str) -> Tensor:
+        """The feed-forward sub-layer."""
+        normed = self._norm("feed_forward", "in", hidden)
+        return self._residual("feed_forward", hidden, normed, self._feed(normed, run, name))
 
     def _attend(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
         name = f"{name}.attention"

@@ -39,9 +39,13 @@ class Embedding(nn.Module):
         Raises `TextError` when a row is longer than the learned positions reach or an id is beyond the vocabulary.
         """
         settings = self.settings
-        hidden = _look_up(self.tokens, batch.tokens, "token id")
+        given = batch.given
+        tokens = batch.tokens if given is None else batch.tokens.masked_fill(given.places, 0)
+        hidden = _look_up(self.tokens, tokens, "token id")
         if settings.scale != 1.0:
             hidden = hidden * settings.scale
+        if given is not None:
+            hidden = hidden.masked_scatter(given.places.unsqueeze(1), given.vectors.to(hidden.dtype))
         if isinstance(settings.positions, LearnedPositions):
             hidden = hidden + self.positions(self._position_rows(settings.positions, batch))
         elif isinstance(settings.positions, Sinusoids):

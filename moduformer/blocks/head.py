@@ -34,6 +34,7 @@ class Head(nn.Module):
     def __init__(self, settings: architecture.Head, vocab: int, dim: int) -> None:
         super().__init__()
         self.settings = settings
+        self.norm = Norm(settings.norm, dim) if settings.norm else None
         self.transform = Transform(settings.transform, dim) if settings.transform else None
         width = settings.transform.width if settings.transform else dim
         if settings.kind == "pool":
@@ -45,6 +46,8 @@ class Head(nn.Module):
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         """The states this head reads (see `read`) `[..., dim]` to logits `[..., outputs]`, or a pooled vector."""
+        if self.norm is not None:
+            hidden = self.norm(hidden)
         hidden = F.dropout(hidden, self.settings.dropout, self.training)
         if self.transform is not None:
             hidden = self.transform(hidden)
@@ -73,15 +76,22 @@ def read(settings: architecture.Head, hidden: Tensor, rows: Rows, tokens: Tensor
     if settings.reads == "mean":
         sums = hidden.new_zeros(len(rows.lengths), hidden.shape[1]).index_add(0, rows.row_of, hidden)
         return sums / hidden.new_tensor(rows.lengths).unsqueeze(1)
-    if settings.reads == "eos":
+    if settings.reads == "largest":
+        largest = tokens.new_full((len(rows.lengths),), -1).scatter_reduce(0, rows.row_of, tokens, "amax")
+        return hidden[_place(tokens == largest[rows.row_of], rows, "amin")]
+    if settings.reads in ("eos", "first-eos"):
         ends = torch.isin(tokens, torch.tensor(eos, device=tokens.device))
-        found = torch.full((len(rows.lengths),), -1, dtype=torch.long, device=tokens.device)
-        places = ends.nonzero().squeeze(1)
-        found = found.scatter_reduce(0, rows.row_of[places], places, "amax")
-        if bool((found < 0).any()):
+        if len(rows.row_of[ends].unique()) < len(rows.lengths):
             raise TextError(f"a row has no end-of-sequence token ({', '.join(map(str, eos))}), which this head reads")
-        return hidden[found]
+        return hidden[_place(ends, rows, "amax" if settings.reads == "eos" else "amin")]
     raise AssertionError(f"a head that reads {settings.reads!r} gets its input from another head")
+
+
+def _place(chosen: Tensor, rows: Rows, which: str) -> Tensor:
+    """Where in the flat run the last ("amax") or first ("amin") chosen token of every row is, `[rows]`."""
+    places = chosen.nonzero().squeeze(1)
+    found = places.new_zeros(len(rows.lengths))
+    return found.scatter_reduce(0, rows.row_of[places], places, which, include_self=False)
 
 
 IGNORED = -100

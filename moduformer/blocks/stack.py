@@ -19,11 +19,11 @@ from moduformer.trace import Trace
 class Stack(nn.Module):
     """Layers in order; layers that share weights are one module. Children are named by the number of their weights."""
 
-    def __init__(self, settings: architecture.Stack, dim: int, name: str) -> None:
+    def __init__(self, settings: architecture.Stack, dim: int, name: str, memory: int | None = None) -> None:
         super().__init__()
         self.settings, self.name = settings, name
         for number in range(settings.weight_sets):
-            self.add_module(str(number), Block(settings.block(number), dim))
+            self.add_module(str(number), Block(settings.block(number), dim, memory))
         self.position_bias = (
             RelativeBias(settings.position_bias, settings.pattern[0].attention.heads, settings.causal)
             if settings.position_bias
@@ -45,8 +45,9 @@ class Stack(nn.Module):
         memory: Memory | None = None,
         cache: Cache | None = None,
         trace: Trace | None = None,
+        depth: int | None = None,
     ) -> Tensor:
-        """`[tokens, dim]` to the same shape, through all layers and the final norm."""
+        """`[tokens, dim]` to the same shape, through all layers and the final norm, or the first `depth` layers."""
         placements = None if cache is None else cache.place(rows)
         run = Pass(
             rows=rows,
@@ -58,8 +59,10 @@ class Stack(nn.Module):
             placements=placements,
             caches=None if cache is None else cache.layers,
         )
-        for number in range(self.settings.layers):
+        for number in range(self.settings.layers if depth is None else depth):
             hidden = self.layer(number)(hidden, run, number, f"{self.name}.{number}")
+        if depth is not None:
+            return hidden
         if self.norm is not None:
             hidden = self.norm(hidden)
         if self.projection is not None:

@@ -23,6 +23,7 @@ MODEL_TYPES = {
     "roberta": "roberta",
     "t5": "t5",
     "transformer": "transformer",
+    "vit": "vit",
     "xlm-roberta": "roberta",
 }
 """The `model_type` of a config.json, and the module of this package that holds its family."""

@@ -184,7 +184,8 @@ def _architecture(member: Family, config: Mapping[str, Any], task: str | None) -
 
 def _bound(spec: Spec, tensors: TensorFile) -> None:
     """Refuses a config that describes far more than its files hold, before any module is made."""
-    sets = sum(stack.weight_sets for stack in (spec.encoder, spec.decoder) if stack is not None)
+    seen = spec.vision.stack if spec.vision else None
+    sets = sum(stack.weight_sets for stack in (spec.encoder, spec.decoder, seen) if stack is not None)
     # The barest layer has four matrices: into and out of its attention, into and out of its feed-forward layer.
     if 4 * sets > len(tensors.names()):
         raise CheckpointError(

@@ -107,6 +107,35 @@ class Otherwise:
 
 
 @dataclass(frozen=True)
+class Nested:
+    """Rules for the keys of an object inside the config, such as `vision_config`; all defaults where it is absent."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """What the rules read of the object."""
+        inner = config.get(self.name)
+        inner = {} if inner is None else inner
+        if not isinstance(inner, Mapping):
+            raise CheckpointError(f"config.json: {self.name} must be an object, but is {inner!r:.80}")
+        found: dict[str, Any] = {}
+        for rule in self.rules:
+            found.update(rule.read(inner))
+        return found
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The object, with the keys that the spec has."""
+        found: dict[str, Any] = {}
+        for rule in self.rules:
+            try:
+                found.update(rule.write(get))
+            except KeyError:
+                continue
+        return {self.name: found}
+
+
+@dataclass(frozen=True)
 class Only:
     """A key that changes what is computed in a way no spec has: only these values are read, others are refused."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from moduformer.weights.views import Axes, parse
 class Row:
     """One line of a family's table: a file's tensor (or its ".weight" and ".bias") and the model's part.
 
-    `{i}` in both counts the sets of weights of the stack that `name` begins with; `{group}` and `{inner}` split that
+    `{i}` in both counts the sets of weights of the stack that `name` leads to; `{group}` and `{inner}` split that
     count by the stack's pattern; `{expert}` counts the experts of a layer that has them. A row marked `head` never
     carries the family's prefix. `also` are other names, without prefix, under which files hold the same numbers because
     they are tied. Several rows may read one tensor, a slice each (see `views.Slice`).
@@ -119,10 +120,20 @@ def _owners(model: Model) -> dict[str, str]:
     return owners
 
 
+def stack_of(spec: Spec, name: str) -> Stack | None:
+    """The stack that a parameter's name leads to, such as "encoder.0" or "vision.bridge.stack.{i}"; None if none."""
+    part: Any = spec
+    for step in name.split("."):
+        if isinstance(part, Stack):
+            return part
+        part = getattr(part, step, None)
+    return None
+
+
 def _repeats(name: str, spec: Spec) -> list[dict[str, int]]:
     if "{" not in name:
         return [{}]
-    stack: Stack | None = getattr(spec, name.split(".")[0])
+    stack = stack_of(spec, name)
     if stack is None:
         return []
     period = len(stack.pattern)
@@ -139,11 +150,11 @@ def _experts(block: Block) -> int:
 def _known(spec: Spec, name: str) -> dict[str, int]:
     """Sizes of axes inside a dimension: head_dim `d`, key-value heads `g` and the queries `r` that share one,
     projections `n` of a fused q, k, v, and halves `half`."""
-    stack: Stack | None = getattr(spec, name.split(".")[0], None) if name.startswith(("encoder.", "decoder.")) else None
-    parts = name.split(".")
-    if stack is None or not parts[1].isdigit():
+    stack = stack_of(spec, name)
+    number = next((part for part in name.split(".") if part.isdigit()), None)
+    if stack is None or number is None:
         return {}
-    attention = stack.block(int(parts[1])).attention
+    attention = stack.block(int(number)).attention
     shared = attention.heads // attention.kv_heads
     sizes = {"d": attention.head_dim, "n": 3, "half": 2, "pair": attention.head_dim // 2}
     return sizes | {"g": attention.kv_heads, "r": shared}

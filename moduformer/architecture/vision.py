@@ -1,0 +1,118 @@
+"""What a model sees with: image patches, their stack, the bridge to the text, and how the text takes the image in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from moduformer.architecture.parts import Activation, Embedding, Head, Norm, Stack, _linear
+
+
+@dataclass(frozen=True)
+class Patches:
+    """An image cut into squares, each made a vector by one linear layer (Dosovitskiy et al. 2021, eq. 1).
+
+    `image` and `patch` are pixels a side; a `class_token` stands before the squares; every place has a learned
+    position; `norm` comes before the first layer (CLIP)."""
+
+    image: int
+    patch: int
+    channels: int = 3
+    bias: bool = True
+    class_token: bool = True
+    norm: Norm | None = None
+    dropout: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """How many vectors an image becomes, the class token among them."""
+        return (self.image // self.patch) ** 2 + self.class_token
+
+    def num_parameters(self, dim: int) -> int:
+        """Numbers of the linear layer, the class token, the positions and the norm."""
+        projection = _linear(self.channels * self.patch**2, dim, self.bias)
+        norm = self.norm.num_parameters(dim) if self.norm else 0
+        return projection + dim * (self.class_token + self.tokens) + norm
+
+
+@dataclass(frozen=True)
+class Projector:
+    """Image vectors to the width of the text: one linear layer, or two with an activation between (LLaVA 1.5)."""
+
+    activation: Activation | None = None
+    bias: bool = True
+
+    def num_parameters(self, inputs: int, outputs: int) -> int:
+        """Numbers of one or two linear layers."""
+        second = _linear(outputs, outputs, self.bias) if self.activation else 0
+        return _linear(inputs, outputs, self.bias) + second
+
+
+@dataclass(frozen=True)
+class QFormer:
+    """Learned `queries` that attend to themselves and, in blocks with cross-attention, to the image (Li et al. 2023).
+
+    `norm` comes before the first block, a linear layer to the width of the text after the last. With a `text` embedding
+    of `vocab` words the queries also attend to an instruction, whose tokens have feed-forward layers of their own
+    (InstructBLIP)."""
+
+    queries: int
+    dim: int
+    stack: Stack
+    norm: Norm
+    text: Embedding | None = None
+    vocab: int | None = None
+
+    def num_parameters(self, inputs: int, outputs: int) -> int:
+        """Numbers of queries, blocks, the instruction's tables and feed-forward layers, and the projection."""
+        own = self.queries * self.dim + self.norm.num_parameters(self.dim) + self.stack.num_parameters(self.dim, inputs)
+        text = 0
+        if self.text is not None:
+            text = self.text.num_parameters(self.vocab or 0, self.dim)
+            for i in range(self.stack.weight_sets):
+                block = self.stack.block(i)
+                text += block.feed_forward.num_parameters(self.dim)
+                text += len(block.norm_at) * block.norm.num_parameters(self.dim)
+        return own + text + _linear(self.dim, outputs, True)
+
+
+Bridge = Projector | QFormer
+
+
+@dataclass(frozen=True)
+class Vision:
+    """An image encoder beside the text's stacks, or alone.
+
+    `depth` is how many layers are run (None: all, and the final norm); `class_kept` says whether the class token goes
+    on to the text. `injection`: image vectors stand in for the tokens `image_token` ("tokens"), the first stack of the
+    text attends to them ("cross"), or the two only meet in what `heads` make of each ("beside"): `heads` here read the
+    image, those of the `Spec` the text. `temperature` is a learned scale of their cosines (Radford et al. 2021)."""
+
+    dim: int
+    patches: Patches
+    stack: Stack
+    heads: tuple[Head, ...] = ()
+    depth: int | None = None
+    class_kept: bool = True
+    bridge: Bridge | None = None
+    injection: Literal["tokens", "cross", "beside"] = "beside"
+    image_token: int | None = None
+    temperature: bool = False
+
+    def out_dim(self, text: int) -> int:
+        """The width of the vectors that the text takes in; `text` is its own."""
+        return self.dim if self.bridge is None else text
+
+    @property
+    def out_tokens(self) -> int:
+        """How many vectors of an image the text takes in."""
+        if isinstance(self.bridge, QFormer):
+            return self.bridge.queries
+        return self.patches.tokens - (self.patches.class_token and not self.class_kept)
+
+    def num_parameters(self, text: int) -> int:
+        """Numbers of patches, stack, heads and bridge, before a text of that width."""
+        bridge = self.bridge.num_parameters(self.dim, text) if self.bridge else 0
+        heads = sum(head.num_parameters(0, self.dim) for head in self.heads)
+        inner = self.patches.num_parameters(self.dim) + self.stack.num_parameters(self.dim)
+        return inner + heads + bridge + self.temperature

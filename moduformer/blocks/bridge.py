@@ -1,0 +1,120 @@
+"""From the vectors of an image to those that a text takes in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from moduformer import architecture
+from moduformer.architecture.vision import Bridge
+from moduformer.batch import Batch, Rows
+from moduformer.blocks.activation import ACTIVATIONS
+from moduformer.blocks.attention import Memory, Pass
+from moduformer.blocks.embedding import Embedding
+from moduformer.blocks.feed_forward import FeedForward
+from moduformer.blocks.norm import Norm
+from moduformer.blocks.stack import Stack
+from moduformer.errors import TextError
+from moduformer.kernels import Layout
+from moduformer.trace import Trace
+
+
+class Projector(nn.Module):
+    """One linear layer (LLaVA, Liu et al. 2023a) or two with an activation between them (Liu et al. 2023b)."""
+
+    def __init__(self, settings: architecture.Projector, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[settings.activation] if settings.activation else None
+        self.first = nn.Linear(inputs, outputs, bias=settings.bias)
+        self.second = nn.Linear(outputs, outputs, bias=settings.bias) if settings.activation else None
+
+    def forward(self, states: Tensor, instruction: Batch | None = None, trace: Trace | None = None) -> Tensor:
+        """`[images, vectors, inputs]` to `[images, vectors, outputs]`."""
+        hidden = self.first(states)
+        if self.activation is not None and self.second is not None:
+            hidden = self.second(self.activation(hidden))
+        return hidden
+
+
+class Instruction(nn.Module):
+    """The tables of an instruction's words, and a feed-forward layer with norms for them in every block."""
+
+    def __init__(self, settings: architecture.QFormer) -> None:
+        super().__init__()
+        assert settings.text is not None
+        self.embedding = Embedding(settings.text, nn.Embedding(settings.vocab or 0, settings.text.width), settings.dim)
+        for number in range(settings.stack.weight_sets):
+            block = settings.stack.block(number)
+            assert isinstance(block.feed_forward, architecture.FeedForward)
+            self.add_module(str(number), FeedForward(block.feed_forward, settings.dim))
+            self.add_module(f"norm_{number}", Norm(block.norm, settings.dim))
+
+    def feed(self, number: int, hidden: Tensor) -> Tensor:
+        """The feed-forward layer of block `number` and the norm after it."""
+        change = self.get_submodule(str(number))(hidden)
+        return self.get_submodule(f"norm_{number}")(hidden + change)
+
+
+class QFormer(nn.Module):
+    """Li et al. 2023 (BLIP-2), section 3.1; with an instruction, Dai et al. 2023 (InstructBLIP), section 2.3."""
+
+    def __init__(self, settings: architecture.QFormer, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.queries = nn.Parameter(torch.zeros(settings.queries, settings.dim))
+        self.norm = Norm(settings.norm, settings.dim)
+        self.stack = Stack(settings.stack, settings.dim, "bridge", memory=inputs)
+        self.text = Instruction(settings) if settings.text else None
+        self.projection = nn.Linear(settings.dim, outputs)
+
+    def forward(self, states: Tensor, instruction: Batch | None = None, trace: Trace | None = None) -> Tensor:
+        """`[images, vectors, inputs]` to `[images, queries, outputs]`; `instruction` has one row an image."""
+        count, number = len(states), len(self.queries)
+        queries = self.norm(self.queries).expand(count, -1, -1).flatten(0, 1)
+        rows = _even(count, number, states.device)
+        memory = Memory(states.flatten(0, 1), Layout(rows, _even(count, states.shape[1], states.device)), "vision")
+        if self.text is None:
+            hidden = self.stack(queries, rows, memory=memory, trace=trace)
+        else:
+            if instruction is None:
+                raise TextError("this model's bridge reads the instruction: give qformer_input_ids")
+            hidden = self._with_text(self.text, queries, rows, memory, instruction, trace)
+        return self.projection(hidden).view(count, number, -1)
+
+    def _with_text(
+        self, text: Instruction, queries: Tensor, rows: Rows, memory: Memory, words: Batch, trace: Trace | None
+    ) -> Tensor:
+        """Queries and words attend to each other; only queries look at the image, and each has its own feed-forward."""
+        number, count = len(self.queries), len(rows.lengths)
+        lengths = tuple(number + length for length in words.rows.lengths)
+        positions = torch.cat([torch.arange(length, device=queries.device) for length in lengths])
+        joint = Rows(lengths, positions)
+        own = positions < number
+        # Rows of the words are in their own order, longest first; the images follow it and are put back at the end.
+        order = torch.tensor(words.order, device=queries.device)
+        layout = Layout(rows, _even(count, memory.hidden.shape[0] // count, queries.device))
+        seen = memory.hidden.view(count, -1, memory.hidden.shape[1])[order].flatten(0, 1)
+        run = Pass(joint, causal=False, layout=Layout(joint, joint), trace=trace)
+        crossing = Pass(rows, causal=False, layout=layout, memory=Memory(seen, layout, "vision"), trace=trace)
+        hidden = queries.new_empty(len(own), self.settings.dim)
+        hidden[own], hidden[~own] = queries, self.norm(text.embedding(words))
+        for layer in range(self.settings.stack.layers):
+            block, name = self.stack.layer(layer), f"bridge.{layer}"
+            hidden = block.attend(hidden, run, layer, name)
+            seeing = block.feed(block.cross(hidden[own], crossing, layer, name), crossing, name)
+            reading = text.feed(self.settings.stack.weights_of(layer), hidden[~own])
+            hidden = torch.empty_like(hidden).index_put((own,), seeing).index_put((~own,), reading)
+        found = hidden[own].view(count, number, -1)
+        return torch.empty_like(found).index_copy(0, order, found).flatten(0, 1)
+
+
+def bridge(settings: Bridge, inputs: int, outputs: int) -> nn.Module:
+    """The module of a bridge from image vectors of width `inputs` to a text of width `outputs`."""
+    return _MODULES[type(settings)](settings, inputs, outputs)
+
+
+_MODULES: dict[type, type[nn.Module]] = {architecture.Projector: Projector, architecture.QFormer: QFormer}
+
+
+def _even(count: int, length: int, device: torch.device) -> Rows:
+    return Rows((length,) * count, torch.arange(length, device=device).repeat(count))
