@@ -238,6 +238,7 @@ class Model(nn.Module):
         pixel_values: Tensor | None = None,
         qformer_input_ids: Tensor | None = None,
         qformer_attention_mask: Tensor | None = None,
+        use_itm_head: bool = True,
         labels: Tensor | None = None,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
@@ -248,7 +249,8 @@ class Model(nn.Module):
 
         Padding may stand on either side; positions count from a row's first real token, and results at padding are
         zero. `labels` (or `start_positions` and `end_positions`) add a loss. `pixel_values` `[images, channels, height,
-        width]` are the images of all rows, row after row; `qformer_input_ids` the text a Q-Former reads with them.
+        width]` are the images of all rows, row after row; `qformer_input_ids` the text a Q-Former reads with them. Without
+        `use_itm_head` a model that can match image and text in two ways compares their embeddings instead.
         """
         if input_ids is None or (self.encoder is None and self.spec.has_source):
             return self._about_images(input_ids, attention_mask, pixel_values, labels, trace)
@@ -270,7 +272,7 @@ class Model(nn.Module):
                     target = batch.shift_right(self._decoder_start())
         else:
             batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, task_type_ids)
-        beside = self.vision is not None and self.vision.settings.injection == "beside"
+        beside = self.vision is not None and (self.vision.settings.injection == "beside" or not use_itm_head)
         if pixel_values is not None and not beside:
             batch = self.with_pixels(batch, pixel_values, qformer_input_ids, qformer_attention_mask)
         states = self.run(batch, target, trace=trace)
@@ -339,6 +341,8 @@ class Model(nn.Module):
         scale = self.vision.logit_scale.exp() if self.vision.logit_scale is not None else 1.0
         out.logits_per_text = out.text_embeds @ out.image_embeds.T * scale
         out.logits_per_image = out.logits_per_text.T
+        if out.itm_score is not None:
+            out.itm_score = out.logits_per_image
 
     def shift_right(self, ids: Tensor) -> Tensor:
         """Decoder inputs for a target `[rows, tokens]`: the start token, then all but the last; -100 is padding."""

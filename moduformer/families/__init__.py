@@ -13,6 +13,10 @@ from moduformer.families.family import Family
 MODEL_TYPES = {
     "albert": "albert",
     "bert": "bert",
+    "blip": "blip",
+    "clip": "clip",
+    "clip_text_model": "clip",
+    "clip_vision_model": "clip",
     "distilbert": "distilbert",
     "electra": "electra",
     "ernie": "ernie",

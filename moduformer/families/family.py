@@ -16,11 +16,12 @@ from moduformer.weights.plan import Row
 @dataclass(frozen=True)
 class Architecture:
     """One class name of `config.json`'s `architectures`: its heads, the prefix of the body's tensors (None: the
-    family's), and which stacks it leaves out."""
+    family's), which parts of the template it leaves out, and the heads of its image encoder."""
 
     heads: tuple[Head, ...] = ()
     prefix: str | None = None
     without: tuple[str, ...] = ()
+    image_heads: tuple[Head, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class Family:
         chosen = self.architecture(architecture)
         left_out: dict[str, Any] = dict.fromkeys(chosen.without)
         body = replace(self.template, heads=chosen.heads, **left_out)
-        spec = configs.read(body, self.rules, config)
+        if body.vision is not None:
+            body = replace(body, vision=replace(body.vision, heads=chosen.image_heads))
+        spec = configs.read(body, self.rules, config, chosen.without)
         outputs = num_labels(config)
         heads = tuple(
             replace(head, outputs=outputs) if head.kind in ("classify", "tag") else head for head in spec.heads
@@ -93,15 +96,20 @@ class Family:
         """The architecture whose heads a spec has. Raises `CheckpointError`."""
         kinds = [head.kind for head in spec.heads]
         for name, architecture in self.architectures.items():
-            left_out = {part for part in ("encoder", "decoder") if getattr(spec, part) is None}
+            left_out = {part for part in _PARTS if getattr(spec, part) is None}
             fits = set(architecture.without) <= left_out and left_out - set(architecture.without) <= {
-                part for part in ("encoder", "decoder") if getattr(self.template, part) is None
+                part for part in _PARTS if getattr(self.template, part) is None
             }
+            image_heads = spec.vision.heads if spec.vision else ()
+            fits = fits and [head.kind for head in image_heads] == [head.kind for head in architecture.image_heads]
             # A body may lack the pooler that its class has: see `weights.checkpoint`.
             bodies: tuple[list[str], list[str]] = ([head.kind for head in architecture.heads], [])
             if kinds in bodies[: 2 if bodies[0] == ["pool"] else 1] and fits:
                 return name
         raise CheckpointError(f"{self.model_type} has no architecture with the heads {kinds}")
+
+
+_PARTS = ("encoder", "decoder", "target_embedding", "target_vocab", "vision")
 
 
 def num_labels(config: Config) -> int:

@@ -195,7 +195,7 @@ def _bound(spec: Spec, tensors: TensorFile) -> None:
 
 def _without_absent_pool(spec: Spec, rows: tuple[Row, ...], found: Mapping[str, str]) -> Spec:
     """A body whose files hold no pooler is a body without one, not a body with a random one."""
-    if [head.kind for head in spec.heads] != ["pool"]:
+    if [head.kind for head in spec.heads] != ["pool"] or not spec.heads[0].num_parameters(spec.vocab, spec.dim):
         return spec
     poolers = {row.file for row in rows if row.name.startswith("heads.pool.")}
     held = any(

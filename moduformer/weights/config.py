@@ -307,13 +307,13 @@ class TokenIds:
         return found
 
 
-def read(template: Spec, rules: tuple[Rule, ...], config: Config) -> Spec:
-    """The spec a config describes. Raises `CheckpointError` for values that are missing, impossible or unsupported."""
+def read(template: Spec, rules: tuple[Rule, ...], config: Config, without: tuple[str, ...] = ()) -> Spec:
+    """The spec a config describes, but for parts it is `without`. Raises `CheckpointError` for values that are missing, impossible or unsupported."""
     values: dict[str, Any] = {}
     try:
         for rule in rules:
             values.update(rule.read(config))
-        return _assign(template, values)
+        return _assign(template, {path: v for path, v in values.items() if path.partition(".")[0] not in without})
     except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise CheckpointError(f"config.json does not describe a model that can be built: {error}") from None
 

@@ -23,7 +23,8 @@ class Row:
     """One line of a family's table: a file's tensor (or its ".weight" and ".bias") and the model's part.
 
     `{i}` in both counts the sets of weights of the stack that `name` leads to; `{group}` and `{inner}` split that
-    count by the stack's pattern; `{expert}` counts the experts of a layer that has them. A row marked `head` never
+    count by the stack's pattern; `{expert}` counts the experts of a layer that has them. "sources." and "targets." are the embeddings
+    of what encoder and decoder read. A row marked `head` never
     carries the family's prefix. `also` are other names, without prefix, under which files hold the same numbers because
     they are tied. Several rows may read one tensor, a slice each (see `views.Slice`).
     """
@@ -64,8 +65,10 @@ def expand(rows: Iterable[Row], model: Model, prefix: str) -> list[Entry]:
     entries: list[Entry] = []
     for row in rows:
         lead = "" if row.head else prefix
-        for numbers in _repeats(row.name, model.spec):
-            name = row.name.format(**numbers)
+        template = _embedding_of(row.name, model.spec)
+        for numbers in [] if template is None else _repeats(template, model.spec):
+            assert template is not None
+            name = template.format(**numbers)
             for suffix in ("", ".weight", ".bias"):
                 if name + suffix in views:
                     shape = tuple(views[name + suffix].shape)
@@ -118,6 +121,17 @@ def _owners(model: Model) -> dict[str, str]:
                 for part in module.parts:
                     owners[f"{path.rpartition('.')[0]}.{part}.{name}"] = f"{path}.{name}"
     return owners
+
+
+def _embedding_of(name: str, spec: Spec) -> str | None:
+    """A row's name with "sources." and "targets." resolved; None for a stack that the spec does not have."""
+    first, _, rest = name.partition(".")
+    if first == "sources":
+        return None if spec.encoder is None else f"embedding.{rest}"
+    if first == "targets":
+        own = "embedding" if spec.target_embedding is None else "target_embedding"
+        return None if spec.decoder is None else f"{own}.{rest}"
+    return name
 
 
 def stack_of(spec: Spec, name: str) -> Stack | None:
