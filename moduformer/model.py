@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +26,12 @@ from moduformer.blocks.head import (
 from moduformer.blocks.linear import FusedLinear
 from moduformer.blocks.stack import Stack
 from moduformer.cache import Cache
-from moduformer.errors import TextError
+from moduformer.errors import TextError, TrainingError
 from moduformer.kernels import Layout
 from moduformer.trace import Trace
 
 if TYPE_CHECKING:
+    from moduformer.quantize.quantization import Quantization
     from moduformer.weights.checkpoint import Origin
 
 
@@ -86,6 +87,7 @@ class Model(nn.Module):
         self.origin: Origin | None = None
         self.notes: list[str] = []
         self.generation_config: dict[str, Any] | None = None
+        self.quantization: Quantization | None = None
         self.embedding = Embedding(spec.embedding, nn.Embedding(spec.vocab, spec.embedding.width), spec.dim)
         self.target_embedding = _target_embedding(spec, self.embedding)
         self.encoder = Stack(spec.encoder, spec.dim, "encoder") if spec.encoder else None
@@ -310,7 +312,17 @@ class Model(nn.Module):
 
     def num_parameters(self) -> int:
         """How many numbers this model has, ties counted once."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        coded = sum(getattr(module, "coded_numbers", 0) for module in self.modules())
+        return coded + sum(parameter.numel() for parameter in self.parameters())
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, or evaluation mode. Raises `TrainingError` for training a quantised model."""
+        if mode and self.quantization is not None:
+            raise TrainingError(
+                f"this model's weights are {self.quantization.scheme} codes, which cannot be trained; "
+                "train the float model (or its LoRA adapters, merged) and quantise the result"
+            )
+        return super().train(mode)
 
     @property
     def targets(self) -> Embedding:
@@ -363,7 +375,12 @@ class Model(nn.Module):
             yield "head", list(self.heads.parameters())
 
     def save(self, folder: str | Path) -> Path:
-        """Writes the model in Hugging Face layout: config, safetensors, tokenizer. Returns the folder."""
+        """Writes the model in Hugging Face layout: config, safetensors, tokenizer. Returns the folder.
+
+        A quantised model is written in this library's own layout, which only `moduformer.load` reads.
+        """
+        if self.quantization is not None:
+            return self.quantization.save(self, Path(folder))
         # The door down to the checkpoint code; imported when used, since `weights` stands on this module.
         from moduformer.weights.checkpoint import save
 
