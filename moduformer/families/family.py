@@ -36,6 +36,7 @@ class Family:
     """A model type: a template spec, the rules for its config, the rows of its tensors and its published sizes.
 
     `unused` are patterns of tensors that files hold but that are not parameters. `presets` are configs by name.
+    `older_names` are parts of tensor names and `older_keys` keys of a config that files have in place of today's.
     """
 
     model_type: str
@@ -48,10 +49,12 @@ class Family:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dialects: Mapping[str, Dialect] = field(default_factory=dict)
     older_names: tuple[tuple[str, str], ...] = ()
+    older_keys: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, config: Config, architecture: str | None = None) -> Spec:
         """The spec of a config, with the heads of one of the family's architectures (the body alone if None)."""
         chosen = self.architecture(architecture)
+        config = {**config, **{new: config[old] for old, new in self.older_keys.items() if old in config}}
         left_out: dict[str, Any] = dict.fromkeys(chosen.without)
         body = replace(self.template, heads=chosen.heads, **left_out)
         spec = configs.read(body, self.rules, config)

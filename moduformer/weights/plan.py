@@ -24,7 +24,8 @@ class Row:
     `{i}` in both counts the sets of weights of the stack that `name` begins with; `{group}` and `{inner}` split that
     count by the stack's pattern; `{expert}` counts the experts of a layer that has them. A row marked `head` never
     carries the family's prefix. `also` are other names, without prefix, under which files hold the same numbers because
-    they are tied. Several rows may read one tensor, a slice each (see `views.Slice`).
+    they are tied. Several rows may read one tensor, a slice each (see `views.Slice`). A row with a `flow` is only for
+    layers of such a flow (see `architecture.Block`), whose norms files name after it.
     """
 
     file: str
@@ -32,6 +33,7 @@ class Row:
     axes: Axes | None = None
     also: tuple[str, ...] = ()
     head: bool = False
+    flow: tuple[str, ...] = ()
 
 
 NATIVE_ROWS = (Row("", ""),)
@@ -63,7 +65,7 @@ def expand(rows: Iterable[Row], model: Model, prefix: str) -> list[Entry]:
     entries: list[Entry] = []
     for row in rows:
         lead = "" if row.head else prefix
-        for numbers in _repeats(row.name, model.spec):
+        for numbers in _repeats(row, model.spec):
             name = row.name.format(**numbers)
             for suffix in ("", ".weight", ".bias"):
                 if name + suffix in views:
@@ -119,15 +121,19 @@ def _owners(model: Model) -> dict[str, str]:
     return owners
 
 
-def _repeats(name: str, spec: Spec) -> list[dict[str, int]]:
-    if "{" not in name:
+def _repeats(row: Row, spec: Spec) -> list[dict[str, int]]:
+    if "{" not in row.name:
         return [{}]
-    stack: Stack | None = getattr(spec, name.split(".")[0])
+    stack: Stack | None = getattr(spec, row.name.split(".")[0])
     if stack is None:
         return []
     period = len(stack.pattern)
-    layers = [{"i": i, "group": i // period, "inner": i % period} for i in range(stack.weight_sets)]
-    if "{expert}" not in name:
+    layers = [
+        {"i": i, "group": i // period, "inner": i % period}
+        for i in range(stack.weight_sets)
+        if not row.flow or stack.block(i).flow in row.flow
+    ]
+    if "{expert}" not in row.name:
         return layers
     return [numbers | {"expert": e} for numbers in layers for e in range(_experts(stack.block(numbers["i"])))]
 
