@@ -163,7 +163,7 @@ class LayerWindows:
     def read(self, config: Config) -> dict[str, Any]:
         """The shortest pattern that gives these windows when it is repeated."""
         windows = self.read_windows(config)
-        period = next(n for n in range(1, len(windows) + 1) if windows == (windows[:n] * len(windows))[: len(windows)])
+        period = next(n for n in range(1, len(windows) + 1) if windows[n:] == windows[:-n])
         attention = self.block.attention
         blocks = (replace(self.block, attention=replace(attention, window=window)) for window in windows[:period])
         return {f"{self.stack}.pattern": tuple(blocks)}
