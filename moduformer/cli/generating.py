@@ -66,9 +66,7 @@ def generate(
     loaded = load(model, device=device)
     begin = time.perf_counter()
     echo = "" if as_chat or loaded.encoder is not None else text
-    emit = _print if live else None
-    if live:
-        _print(echo)
+    emit = _Echoing(echo) if live else None
     if as_chat:
         from moduformer.generate.chat import Chat
 
@@ -83,8 +81,8 @@ def generate(
             {"model": model, "prompt": text, "results": [_plain(one) for one in found], "seconds": round(seconds, 3)}
         )
         return
-    if live:
-        print()
+    if emit is not None:
+        emit("\n")
     else:
         print("\n\n".join(echo + one.text for one in found))
     say(_speed(found, seconds))
@@ -147,6 +145,17 @@ def _settings(
         settings = {"do_sample": True, **given}
     others = {"repetition_penalty": repetition_penalty, "stop_strings": stop or None, "seed": seed}
     return settings | {name: value for name, value in others.items() if value is not None}
+
+
+class _Echoing:
+    """Prints pieces, and the prompt before the first: only when the model has begun to write is all well."""
+
+    def __init__(self, prompt: str) -> None:
+        self._prompt = prompt
+
+    def __call__(self, piece: str) -> None:
+        _print(self._prompt + piece)
+        self._prompt = ""
 
 
 def _print(piece: str) -> None:
