@@ -171,6 +171,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("Embedding", "scale"): Case("llama", "embedding.scale", 3.0),
     ("Embedding", "norm"): Case("bert", "embedding.norm", None),
     ("Embedding", "projection_bias"): Case("bert", "embedding.projection_bias", False, {"embedding.width": 8}),
+    ("Embedding", "projected"): Case("bert", "embedding.projected", "tokens", {"embedding.width": 8}),
     ("Embedding", "dropout"): Case("bert", "embedding.dropout", 0.5),
     ("Transform", "width"): Case("bert", "heads.0.transform.width", 12, {"heads": (CLASSIFY,)}),
     ("Transform", "activation"): Case("bert", "heads.0.transform.activation", "relu", {"heads": (CLASSIFY,)}),

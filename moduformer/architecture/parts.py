@@ -237,7 +237,8 @@ class Stack:
 class Embedding:
     """Token vectors plus positions, segments and task types; `width` below the model's dim is projected up to it.
 
-    `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim))."""
+    `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim)). What is `projected` is the "sum" of all, or
+    the "tokens" alone, to which vectors of the model's dim are added then (OPT)."""
 
     width: int
     positions: LearnedPositions | Sinusoids | None = None
@@ -245,17 +246,22 @@ class Embedding:
     task_types: int = 0
     scale: float = 1.0
     norm: Norm | None = None
+    projected: Literal["sum", "tokens"] = "sum"
     projection_bias: bool = True
     dropout: float = 0.0
 
+    def sum_dim(self, dim: int) -> int:
+        """The width at which token, position, segment and task vectors are added, in a model of `dim` dimensions."""
+        return self.width if self.projected == "sum" else dim
+
     def num_parameters(self, vocab: int, dim: int) -> int:
         """Numbers of all tables, the norm and the projection."""
-        rows = vocab + self.segments + self.task_types
+        rows = self.segments + self.task_types
         if isinstance(self.positions, LearnedPositions):
             rows += self.positions.max + self.positions.offset
-        norm = self.norm.num_parameters(self.width) if self.norm else 0
+        norm = self.norm.num_parameters(self.sum_dim(dim)) if self.norm else 0
         projection = _linear(self.width, dim, self.projection_bias) if self.width != dim else 0
-        return rows * self.width + norm + projection
+        return vocab * self.width + rows * self.sum_dim(dim) + norm + projection
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ class Embedding(nn.Module):
         super().__init__()
         self.settings = settings
         self.tokens = tokens
-        positions = settings.positions
+        positions, inner = settings.positions, settings.sum_dim(dim)
         if isinstance(positions, LearnedPositions):
-            self.positions = nn.Embedding(positions.max + positions.offset, settings.width)
+            self.positions = nn.Embedding(positions.max + positions.offset, inner)
         if settings.segments:
-            self.segments = nn.Embedding(settings.segments, settings.width)
+            self.segments = nn.Embedding(settings.segments, inner)
         if settings.task_types:
-            self.task_types = nn.Embedding(settings.task_types, settings.width)
-        self.norm = Norm(settings.norm, settings.width) if settings.norm else None
+            self.task_types = nn.Embedding(settings.task_types, inner)
+        self.norm = Norm(settings.norm, inner) if settings.norm else None
         self.projection = None
         if settings.width != dim:
             self.projection = nn.Linear(settings.width, dim, bias=settings.projection_bias)
@@ -42,10 +42,12 @@ class Embedding(nn.Module):
         hidden = _look_up(self.tokens, batch.tokens, "token id")
         if settings.scale != 1.0:
             hidden = hidden * settings.scale
+        if settings.projected == "tokens" and self.projection is not None:
+            hidden = self.projection(hidden)
         if isinstance(settings.positions, LearnedPositions):
             hidden = hidden + self.positions(self._position_rows(settings.positions, batch))
         elif isinstance(settings.positions, Sinusoids):
-            hidden = hidden + sinusoids(settings.positions, batch.rows.positions, settings.width, hidden.dtype)
+            hidden = hidden + sinusoids(settings.positions, batch.rows.positions, hidden.shape[-1], hidden.dtype)
         if settings.segments:
             segments = torch.zeros_like(batch.tokens) if batch.segments is None else batch.segments
             hidden = hidden + _look_up(self.segments, segments, "token type id")
@@ -55,7 +57,8 @@ class Embedding(nn.Module):
         if self.norm is not None:
             hidden = self.norm(hidden)
         hidden = F.dropout(hidden, settings.dropout, self.training)
-        return hidden if self.projection is None else self.projection(hidden)
+        last = settings.projected == "sum" and self.projection is not None
+        return self.projection(hidden) if last else hidden
 
     @staticmethod
     def _position_rows(positions: LearnedPositions, batch: Batch) -> Tensor:

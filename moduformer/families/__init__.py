@@ -20,6 +20,7 @@ MODEL_TYPES = {
     "gpt_neox": "gpt_neox",
     "llama": "llama",
     "moduformer": "native",
+    "opt": "opt",
     "roberta": "roberta",
     "t5": "t5",
     "transformer": "transformer",
