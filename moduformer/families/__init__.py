@@ -53,7 +53,7 @@ def spec(name: str) -> Spec:
     import difflib
 
     presets = {preset: member for member in families() for preset in member.presets}
-    plain = name.rpartition("/")[2]
+    plain = name.rpartition("/")[2].lower()
     found = name if name in presets else plain
     if found not in presets:
         near = [preset for preset in presets if preset.startswith(plain)]

@@ -107,6 +107,37 @@ class Family:
         raise CheckpointError(f"{self.model_type} has no architecture with the heads {kinds}")
 
 
+def decoder_architectures(
+    name: str,
+    *tasks: str,
+    language_model: Head = Head("language-model", bias=False),
+    prefixes: Mapping[str, str] = {},
+) -> dict[str, Architecture]:
+    """The body of a decoder-only family, its language model, and those of the three labelled tasks that it has.
+
+    `tasks` are class names without the family's; `prefixes` say where a task's body has a prefix of its own.
+    """
+    heads = {
+        "ForSequenceClassification": Head("classify", reads="last", outputs=2, bias=False),
+        "ForTokenClassification": Head("tag", outputs=2),
+        "ForQuestionAnswering": Head("span", outputs=2),
+    }
+    return {
+        f"{name}Model": Architecture(prefix=""),
+        f"{name}ForCausalLM": Architecture((language_model,)),
+        **{f"{name}{task}": Architecture((heads[task],), prefixes.get(task)) for task in tasks or heads},
+    }
+
+
+DECODER_HEADS = (
+    Row("lm_head", "heads.language-model", head=True),
+    Row("score", "heads.classify", head=True),
+    Row("classifier", "heads.tag", head=True),
+    Row("qa_outputs", "heads.span", head=True),
+)
+"""The rows of these heads, as GPT-2 and its descendants name them."""
+
+
 def num_labels(config: Config) -> int:
     """How many labels a config names; 2 when it names none, as Hugging Face assumes."""
     labels = config.get("id2label")

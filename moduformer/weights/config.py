@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from moduformer.architecture import Block, LinearScaling, Llama3Scaling, Spec, YarnScaling
+from moduformer.architecture import Block, LinearScaling, Llama3Scaling, Rotary, Spec, YarnScaling
 from moduformer.architecture.validation import MAX_LAYERS
 from moduformer.errors import CheckpointError
 
@@ -265,7 +265,7 @@ class Rotation:
     def write(self, get: Get) -> dict[str, Any]:
         """`rope_parameters`, as transformers 5 writes them."""
         rotary = get(self.path)
-        if rotary is None:
+        if not isinstance(rotary, Rotary):
             raise KeyError(self.path)
         parameters: dict[str, Any] = {"rope_theta": rotary.base, "rope_type": "default"}
         if self.share:
