@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
-from moduformer.architecture import Spec
+from moduformer.architecture import LearnedPositions, Rotary, Spec
 from moduformer.batch import Batch, by_length
 from moduformer.blocks.attention import Memory
 from moduformer.blocks.embedding import Embedding
@@ -23,6 +23,7 @@ from moduformer.blocks.head import (
     shift_left,
     token_loss,
 )
+from moduformer.blocks.infilling import arrange
 from moduformer.blocks.linear import FusedLinear
 from moduformer.blocks.stack import Stack
 from moduformer.cache import Cache
@@ -116,6 +117,8 @@ class Model(nn.Module):
         """
         if cache is not None and (target or batch).order != tuple(range(cache.rows)):
             raise TextError(f"rows must come in the order of the cache's {cache.rows}; see Batch.following")
+        if self.spec.infilling is not None:
+            batch = arrange(self.spec.infilling, batch, cache)
         if trace is not None:
             stacks = {"encoder": batch, "decoder": target or batch, "embedding": batch}
             trace.begin(**stacks)
@@ -179,12 +182,19 @@ class Model(nn.Module):
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
         next_sentence_label: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        block_position_ids: Tensor | None = None,
+        prefix_lengths: Tensor | None = None,
         trace: Trace | None = None,
     ) -> Output:
         """Padded tensors `[rows, tokens]` in, padded tensors out, with the field names of Hugging Face.
 
         Padding may stand on either side; positions count from a row's first real token, and results at padding are
         zero. `labels` (or `start_positions` and `end_positions`) add a loss.
+
+        A decoder takes `position_ids` `[rows, tokens]`, or `[rows, 2, tokens]` with `block_position_ids` as the second
+        plane, and `prefix_lengths` `[rows]`: how many tokens of each row all of its tokens see. A spec with `infilling`
+        finds both from its special tokens.
         """
         target = None
         if self.encoder is not None and self.decoder is not None:
@@ -204,8 +214,27 @@ class Model(nn.Module):
                     target = batch.shift_right(self._decoder_start())
         else:
             batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, task_type_ids)
+        batch = self._located(batch, position_ids, block_position_ids, prefix_lengths)
         states = self.run(batch, target, trace=trace)
         return self._output(states, labels, start_positions, end_positions, next_sentence_label)
+
+    def _located(self, batch: Batch, positions: Tensor | None, blocks: Tensor | None, prefixes: Tensor | None) -> Batch:
+        if positions is None and blocks is None and prefixes is None:
+            return batch
+        decoder, table = self.spec.decoder, self.spec.embedding.positions
+        if decoder is None or self.encoder is not None or not decoder.causal:
+            raise TextError("position_ids, block_position_ids and prefix_lengths are for a causal decoder alone")
+        if positions is None:
+            return batch.located(None, prefixes) if blocks is None else batch.located(_beside(batch, blocks), prefixes)
+        plain = isinstance(table, LearnedPositions) and table.offset == 0 and table.uncounted is None
+        if not plain and not any(isinstance(block.attention.position, Rotary) for block in decoder.pattern):
+            raise TextError("position_ids are for rotary positions and learned ones that begin at row 0")
+        if positions.dim() == 2 and positions.shape[0] == 1:
+            positions = positions.expand(len(batch.order), -1)
+        planes = positions if positions.dim() == 3 else positions.unsqueeze(1)
+        if blocks is not None:
+            planes = torch.cat((planes, blocks.unsqueeze(1)), dim=1)
+        return batch.located(planes.transpose(1, 2), prefixes)
 
     def shift_right(self, ids: Tensor) -> Tensor:
         """Decoder inputs for a target `[rows, tokens]`: the start token, then all but the last; -100 is padding."""
@@ -368,7 +397,7 @@ class Model(nn.Module):
                 if number == 0 and stack.position_bias is not None:
                     members += stack.position_bias.parameters()
                 if number == sets - 1:
-                    for last in filter(None, (stack.norm, stack.projection)):
+                    for last in filter(None, (stack.norm, stack.top_query, stack.projection)):
                         members += last.parameters()
                 yield f"{stack.name}.{number}", members
         if len(self.heads):
@@ -420,6 +449,11 @@ def initialise(name: str, parameter: Tensor, generator: torch.Generator | None =
             parameter.fill_(1.0)
         else:
             parameter.normal_(std=std, generator=generator)
+
+
+def _beside(batch: Batch, blocks: Tensor) -> Tensor:
+    """Block positions `[rows, width]` beside the positions the batch has, `[rows, width, 2]`."""
+    return torch.stack((batch.pad(batch.rows.positions), blocks), dim=-1)
 
 
 def _lengths(ids: Tensor, mask: Tensor | None) -> list[int]:

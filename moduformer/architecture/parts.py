@@ -34,6 +34,16 @@ class LinearScaling:
 
 
 @dataclass(frozen=True)
+class DynamicScaling:
+    """A larger base for rows longer than `original_context`, the longer the larger (NTK-aware, bloc97 2023).
+
+    Keys in a cache keep the turn of the pass that read them."""
+
+    factor: float
+    original_context: int
+
+
+@dataclass(frozen=True)
 class Llama3Scaling:
     """LLaMA 3.1: low rotary frequencies divided by `factor`, high ones kept, smooth in between."""
 
@@ -57,13 +67,15 @@ class YarnScaling:
 class Rotary:
     """Rotary positions (Su et al. 2021) on the first `dim` dimensions of every head.
 
-    `pairing` says which dimensions turn together: "halves" (i, i + dim/2) or "pairs" (2i, 2i + 1).
+    `pairing` says which dimensions turn together: "halves" (i, i + dim/2) or "pairs" (2i, 2i + 1). With two `axes` the
+    first half of the dimensions turns by a token's first coordinate, the second by its second (ChatGLM).
     """
 
     dim: int
     base: float = 10000.0
     pairing: Literal["halves", "pairs"] = "halves"
-    scaling: LinearScaling | Llama3Scaling | YarnScaling | None = None
+    scaling: LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | None = None
+    axes: int = 1
 
 
 @dataclass(frozen=True)
@@ -197,7 +209,9 @@ class Block:
 class Stack:
     """`layers` blocks, repeating `pattern`; `groups` sets of weights are shared by runs of layers (ALBERT).
 
-    `projection` is the width of a last linear layer without bias."""
+    `projection` is the width of a last linear layer without bias. With `top_query` one more layer follows the final
+    norm, whose queries are that many learned vectors, one a position, in place of hidden states (Zeng et al. 2021,
+    PanGu-alpha, section 2.2)."""
 
     layers: int
     pattern: tuple[Block, ...]
@@ -206,6 +220,7 @@ class Stack:
     position_bias: RelativeBuckets | None = None
     final_norm: Norm | None = None
     projection: int | None = None
+    top_query: int | None = None
     final_dropout: float = 0.0
 
     def block(self, layer: int) -> Block:
@@ -230,6 +245,8 @@ class Stack:
         bias = self.position_bias.buckets * self.pattern[0].attention.heads if self.position_bias else 0
         norm = self.final_norm.num_parameters(dim) if self.final_norm else 0
         norm += dim * (self.projection or 0)
+        if self.top_query is not None:
+            norm += self.block(self.layers).num_parameters(dim) + self.top_query * dim
         return bias + norm + sum(self.block(i).num_parameters(dim) for i in range(self.weight_sets))
 
 
@@ -237,6 +254,7 @@ class Stack:
 class Embedding:
     """Token vectors plus positions, segments and task types; `width` below the model's dim is projected up to it.
 
+    `block_positions` are the rows of a table for tokens' second coordinates (Du et al. 2022, GLM, section 2.1).
     `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim)). What is `projected` is the "sum" of all, or
     the "tokens" alone, to which vectors of the model's dim are added then (OPT)."""
 
@@ -244,6 +262,7 @@ class Embedding:
     positions: LearnedPositions | Sinusoids | None = None
     segments: int = 0
     task_types: int = 0
+    block_positions: int = 0
     scale: float = 1.0
     norm: Norm | None = None
     projected: Literal["sum", "tokens"] = "sum"
@@ -256,7 +275,7 @@ class Embedding:
 
     def num_parameters(self, vocab: int, dim: int) -> int:
         """Numbers of all tables, the norm and the projection."""
-        rows = self.segments + self.task_types
+        rows = self.segments + self.task_types + self.block_positions
         if isinstance(self.positions, LearnedPositions):
             rows += self.positions.max + self.positions.offset
         norm = self.norm.num_parameters(self.sum_dim(dim)) if self.norm else 0
@@ -307,3 +326,19 @@ class Head:
 
 def _linear(inputs: int, outputs: int, bias: bool) -> int:
     return inputs * outputs + (outputs if bias else 0)
+
+
+@dataclass(frozen=True)
+class Infilling:
+    """Autoregressive blank infilling (Du et al. 2022, GLM, section 2.1): a context with blanks, then what fills one.
+
+    The token `start` ends a row's context, of which all tokens see each other; from it on, tokens see the context and
+    what came before. Their first coordinate is the blank's position, the second counts from 1; in the context the first
+    is the position, the second 0. `blanks` are the tokens that mark a blank; filled is the one that comes `first`, in
+    their list or in the text. Behind a blank of `running` kind the first coordinate counts on (GLM-130B's [gMASK]).
+    """
+
+    start: int
+    blanks: tuple[int, ...]
+    first: Literal["listed", "in-text"] = "listed"
+    running: tuple[int, ...] = ()

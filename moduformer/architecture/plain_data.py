@@ -10,6 +10,7 @@ from typing import Any
 
 from moduformer.architecture.parts import (
     ALiBi,
+    DynamicScaling,
     FeedForward,
     LearnedPositions,
     LinearScaling,
@@ -40,6 +41,7 @@ def plain(value: Any) -> Any:
 
 _TAGGED = (
     LinearScaling,
+    DynamicScaling,
     Llama3Scaling,
     YarnScaling,
     LearnedPositions,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moduformer.architecture.difference import Difference, difference
-from moduformer.architecture.parts import Embedding, Head, HeadKind, Stack
+from moduformer.architecture.parts import Embedding, Head, HeadKind, Infilling, Stack
 from moduformer.architecture.plain_data import construct, plain
 from moduformer.architecture.validation import validate
 
@@ -16,7 +16,8 @@ class Spec:
     """A whole Transformer: `encoder` only, `decoder` only, or both.
 
     A decoder beside an encoder reads the same `embedding`, unless it has a `target_embedding` of its own: with a
-    `target_vocab` that one has its own token table too, otherwise it shares the table."""
+    `target_vocab` that one has its own token table too, otherwise it shares the table. `infilling` says by special
+    tokens where a decoder's tokens stand, and how much of a row all of it sees."""
 
     vocab: int
     dim: int
@@ -26,6 +27,7 @@ class Spec:
     heads: tuple[Head, ...] = ()
     target_embedding: Embedding | None = None
     target_vocab: int | None = None
+    infilling: Infilling | None = None
     pad_id: int | None = None
     bos_id: int | None = None
     eos_id: int | tuple[int, ...] | None = None

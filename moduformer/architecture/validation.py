@@ -34,6 +34,13 @@ def validate(spec: Any) -> None:
         raise SpecError("target_embedding shares the token table without a target_vocab, so its width must be equal")
     if spec.target_embedding and (spec.target_embedding.segments or spec.target_embedding.task_types):
         raise SpecError("target_embedding: a decoder beside an encoder gets no segments and no task types")
+    if spec.infilling is not None:
+        if both or spec.decoder is None or not spec.decoder.causal:
+            raise SpecError("infilling is for a causal decoder without an encoder")
+        if not spec.infilling.blanks:
+            raise SpecError("infilling.blanks is empty; it names the tokens that mark a blank")
+        if not set(spec.infilling.running) <= set(spec.infilling.blanks):
+            raise SpecError("infilling.running must be some of infilling.blanks")
     _check_heads(spec)
 
 
@@ -43,7 +50,8 @@ MAX_SIZE = 2**24
 MAX_LAYERS = 10_000
 
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("segments", "task_types", "offset", "uncounted"), (0, MAX_SIZE)),
+    **dict.fromkeys(("segments", "task_types", "block_positions", "offset", "uncounted"), (0, MAX_SIZE)),
+    **dict.fromkeys(("start", "blanks", "running"), (0, MAX_SIZE)),
     **dict.fromkeys(("dropout", "final_dropout"), (0.0, 1.0)),
     **dict.fromkeys(("pad_id", "bos_id", "eos_id", "decoder_start_id"), (-MAX_SIZE, MAX_SIZE)),
 }
@@ -103,6 +111,8 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
         )
     if not stack.pattern:
         raise SpecError(f"{name}.pattern is empty; it needs at least one Block")
+    if stack.top_query is not None and crossing:
+        raise SpecError(f"{name}.top_query is for a stack without cross_attention")
     period = len(stack.pattern)
     if stack.groups is not None and (stack.layers % period or stack.groups * period > stack.layers):
         raise SpecError(f"{name}.groups={stack.groups} does not divide {stack.layers} layers of {period} blocks")
@@ -135,8 +145,12 @@ def _check_attention(part: Attention, name: str) -> None:
         raise SpecError(f"{name}: {part.heads:,} heads of {part.head_dim:,} are more than any published model has")
     if not isinstance(part.position, Rotary):
         return
-    if part.position.dim % 2 or part.position.dim > part.head_dim:
-        raise SpecError(f"{name}: rotary dim {part.position.dim} must be even and at most head_dim {part.head_dim}")
+    if part.position.axes > 2:
+        raise SpecError(f"{name}: a token has two coordinates, so rotary axes is 1 or 2, not {part.position.axes}")
+    pairs = 2 * part.position.axes
+    if part.position.dim % pairs or part.position.dim > part.head_dim:
+        even = "even" if pairs == 2 else f"a multiple of {pairs}"
+        raise SpecError(f"{name}: rotary dim {part.position.dim} must be {even} and at most head_dim {part.head_dim}")
     if part.position.base <= 1:
         raise SpecError(f"{name}: rotary base {part.position.base} must be above 1")
     scaling = part.position.scaling

@@ -28,6 +28,8 @@ class Embedding(nn.Module):
             self.segments = nn.Embedding(settings.segments, inner)
         if settings.task_types:
             self.task_types = nn.Embedding(settings.task_types, inner)
+        if settings.block_positions:
+            self.block_positions = nn.Embedding(settings.block_positions, inner)
         self.norm = Norm(settings.norm, inner) if settings.norm else None
         self.projection = None
         if settings.width != dim:
@@ -47,7 +49,9 @@ class Embedding(nn.Module):
         if isinstance(settings.positions, LearnedPositions):
             hidden = hidden + self.positions(self._position_rows(settings.positions, batch))
         elif isinstance(settings.positions, Sinusoids):
-            hidden = hidden + sinusoids(settings.positions, batch.rows.positions, hidden.shape[-1], hidden.dtype)
+            hidden = hidden + sinusoids(settings.positions, batch.rows.coordinate(0), hidden.shape[-1], hidden.dtype)
+        if settings.block_positions:
+            hidden = hidden + _look_up(self.block_positions, batch.rows.coordinate(1), "block position")
         if settings.segments:
             segments = torch.zeros_like(batch.tokens) if batch.segments is None else batch.segments
             hidden = hidden + _look_up(self.segments, segments, "token type id")
@@ -62,7 +66,7 @@ class Embedding(nn.Module):
 
     @staticmethod
     def _position_rows(positions: LearnedPositions, batch: Batch) -> Tensor:
-        places = batch.rows.positions
+        places = batch.rows.coordinate(0)
         if positions.uncounted is not None:
             counted = batch.tokens != positions.uncounted
             if not bool(counted.all()):

@@ -11,6 +11,7 @@ from moduformer.blocks.attention import Memory, Pass
 from moduformer.blocks.block import Block
 from moduformer.blocks.norm import Norm
 from moduformer.blocks.position import RelativeBias
+from moduformer.blocks.top_query import TopQueryBlock
 from moduformer.cache import Cache
 from moduformer.kernels import Layout
 from moduformer.trace import Trace
@@ -31,6 +32,9 @@ class Stack(nn.Module):
         )
         self.norm = Norm(settings.final_norm, dim) if settings.final_norm else None
         self.projection = nn.Linear(dim, settings.projection, bias=False) if settings.projection else None
+        self.top_query = None
+        if settings.top_query is not None:
+            self.top_query = TopQueryBlock(settings.block(settings.layers), dim, settings.top_query)
 
     def layer(self, number: int) -> Block:
         """The block that computes layer `number`, counted from 0."""
@@ -62,6 +66,8 @@ class Stack(nn.Module):
             hidden = self.layer(number)(hidden, run, number, f"{self.name}.{number}")
         if self.norm is not None:
             hidden = self.norm(hidden)
+        if self.top_query is not None:
+            hidden = self.top_query(hidden, run, self.settings.layers, f"{self.name}.top_query")
         if self.projection is not None:
             hidden = self.projection(hidden)
         return F.dropout(hidden, self.settings.final_dropout, self.training)
