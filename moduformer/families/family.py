@@ -107,10 +107,13 @@ class Family:
         raise CheckpointError(f"{self.model_type} has no architecture with the heads {kinds}")
 
 
+LANGUAGE_MODEL = Head("language-model", bias=False)
+
+
 def decoder_architectures(
     name: str,
     *tasks: str,
-    language_model: Head = Head("language-model", bias=False),
+    language_model: Head = LANGUAGE_MODEL,
     prefixes: Mapping[str, str] = {},
 ) -> dict[str, Architecture]:
     """The body of a decoder-only family, its language model, and those of the three labelled tasks that it has.
