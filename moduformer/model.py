@@ -396,6 +396,8 @@ class Model(nn.Module):
                 members = list(getattr(stack, str(number)).parameters())
                 if number == 0 and stack.position_bias is not None:
                     members += stack.position_bias.parameters()
+                for first in filter(None, (stack.distances, stack.convolution)) if number == 0 else ():
+                    members += first.parameters()
                 if number == sets - 1:
                     for last in filter(None, (stack.norm, stack.top_query, stack.projection)):
                         members += last.parameters()

@@ -14,6 +14,9 @@ from moduformer.architecture import (
     ALiBi,
     Attention,
     Block,
+    Convolution,
+    Disentangled,
+    DistanceVectors,
     DynamicScaling,
     Embedding,
     FeedForward,
@@ -94,6 +97,10 @@ POOLED = {"heads.1.reads": "first"}
 SLOPES = {f"{ENC}.attention.position": ALiBi()}
 STEEP = {f"{DEC}.attention": Attention(3, 8, 3, position=ALiBi(0.01))}
 EXPERTS = {f"{ENC}.feed_forward": MixtureOfExperts(FeedForward(24), 4, 2)}
+DISENTANGLED = Block(Attention(2, 8, 2, position=Disentangled()), FeedForward(24))
+DISTANCES = {"encoder": Stack(2, (DISENTANGLED,), distances=DistanceVectors(8, 4, Norm(eps=0.1)))}
+CONVOLVED = {"encoder.convolution": Convolution()}
+SINGLE = {"encoder.convolution": Convolution(1, norm=Norm(weight=False, bias=False)), "encoder.layers": 1}
 SHORTER = {"embedding.positions.max": 46}
 SINES = {"embedding.positions": Sinusoids()}
 ALTERNATING = tuple(Block(Attention(2, 8, 2, window=window), FeedForward(24)) for window in (None, 1))
@@ -108,6 +115,17 @@ CASES: dict[tuple[str, str], Case] = {
     ("ALiBi", "max_bias"): Case("bert", f"{ENC}.attention.position.max_bias", 4.0, SLOPES),
     ("ALiBi", "scaled"): Case("bert", f"{ENC}.attention.position.scaled", True, SLOPES),
     ("ALiBi", "rounding"): Case("gpt2", f"{DEC}.attention.position.rounding", "bfloat16", STEEP),
+    ("Disentangled", "terms"): Case("bert", f"{ENC}.attention.position.terms", ("p2c",), DISTANCES),
+    ("Disentangled", "shared"): Case("bert", f"{ENC}.attention.position.shared", True, DISTANCES),
+    ("Disentangled", "dropout"): Case("bert", f"{ENC}.attention.position.dropout", 0.5, DISTANCES),
+    ("DistanceVectors", "max_distance"): Case("bert", "encoder.distances.max_distance", 16, DISTANCES),
+    ("DistanceVectors", "buckets"): Case("bert", "encoder.distances.buckets", 6, DISTANCES),
+    ("DistanceVectors", "norm"): Case("bert", "encoder.distances.norm", None, DISTANCES),
+    ("Convolution", "width"): Case("bert", "encoder.convolution.width", 5, CONVOLVED),
+    ("Convolution", "groups"): Case("bert", "encoder.convolution.groups", 2, CONVOLVED),
+    ("Convolution", "activation"): Case("bert", "encoder.convolution.activation", "relu", SINGLE),
+    ("Convolution", "norm"): Case("bert", "encoder.convolution.norm", Norm("rms"), CONVOLVED),
+    ("Convolution", "dropout"): Case("bert", "encoder.convolution.dropout", 0.5, CONVOLVED),
     ("LinearScaling", "factor"): Case("llama", f"{ROTARY}.scaling.factor", 3.0, LINEAR),
     ("DynamicScaling", "factor"): Case("llama", f"{ROTARY}.scaling.factor", 4.0, DYNAMIC),
     ("DynamicScaling", "original_context"): Case("llama", f"{ROTARY}.scaling.original_context", 8, DYNAMIC),
@@ -168,6 +186,8 @@ CASES: dict[tuple[str, str], Case] = {
     ("Stack", "causal"): Case("bert", "encoder.causal", True),
     ("Stack", "groups"): Case("bert", "encoder.groups", 1),
     ("Stack", "position_bias"): Case("t5", "encoder.position_bias", None),
+    ("Stack", "distances"): Case("bert", "encoder.distances", DistanceVectors(8, 4), DISTANCES),
+    ("Stack", "convolution"): Case("bert", "encoder.convolution", Convolution()),
     ("Stack", "final_norm"): Case("gpt2", "decoder.final_norm", None),
     ("Stack", "projection"): Case("llama", "decoder.projection", 20),
     ("Stack", "top_query"): Case("gpt2", "decoder.top_query", 48),
@@ -179,6 +199,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("Embedding", "block_positions"): Case("gpt2", "embedding.block_positions", 4),
     ("Embedding", "scale"): Case("llama", "embedding.scale", 3.0),
     ("Embedding", "norm"): Case("bert", "embedding.norm", None),
+    ("Embedding", "norm_after"): Case("bert", "embedding.norm_after", "projection", {"embedding.width": 8}),
     ("Embedding", "projection_bias"): Case("bert", "embedding.projection_bias", False, {"embedding.width": 8}),
     ("Embedding", "projected"): Case("bert", "embedding.projected", "tokens", {"embedding.width": 8}),
     ("Embedding", "dropout"): Case("bert", "embedding.dropout", 0.5),

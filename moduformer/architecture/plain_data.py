@@ -10,6 +10,7 @@ from typing import Any
 
 from moduformer.architecture.parts import (
     ALiBi,
+    Disentangled,
     DynamicScaling,
     FeedForward,
     LearnedPositions,
@@ -48,6 +49,7 @@ _TAGGED = (
     Sinusoids,
     Rotary,
     ALiBi,
+    Disentangled,
     FeedForward,
     MixtureOfExperts,
 )

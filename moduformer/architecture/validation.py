@@ -8,7 +8,16 @@ import types
 import typing
 from typing import Any, Literal
 
-from moduformer.architecture.parts import Attention, Llama3Scaling, MixtureOfExperts, RelativeBuckets, Rotary, Stack
+from moduformer.architecture.parts import (
+    Attention,
+    Disentangled,
+    DistanceVectors,
+    Llama3Scaling,
+    MixtureOfExperts,
+    RelativeBuckets,
+    Rotary,
+    Stack,
+)
 from moduformer.architecture.plain_data import hints_of
 from moduformer.errors import SpecError
 
@@ -116,6 +125,12 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
     period = len(stack.pattern)
     if stack.groups is not None and (stack.layers % period or stack.groups * period > stack.layers):
         raise SpecError(f"{name}.groups={stack.groups} does not divide {stack.layers} layers of {period} blocks")
+    if stack.distances is not None:
+        _check_distances(stack.distances, f"{name}.distances")
+    if (stack.distances is None) is any(_disentangled(block.attention) for block in stack.pattern):
+        raise SpecError(f"{name}: distances are for attention with Disentangled positions, which needs them")
+    if stack.convolution is not None and (stack.causal or not stack.convolution.width % 2):
+        raise SpecError(f"{name}.convolution: its width must be odd, and it sees tokens on both sides, so not causal")
     if stack.position_bias is not None:
         _check_buckets(stack, stack.position_bias, f"{name}.position_bias")
     for block in stack.pattern:
@@ -132,6 +147,8 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
         if isinstance(feed_forward, MixtureOfExperts) and feed_forward.active > feed_forward.experts:
             raise SpecError(f"{name}: {feed_forward.active} active experts of {feed_forward.experts}")
         crossed = block.cross_attention
+        if isinstance(block.attention.position, Disentangled) and not block.attention.position.terms:
+            raise SpecError(f"{name}: Disentangled positions without terms have no effect")
         if crossing and crossed and (crossed.position or crossed.window or crossed.clip):
             raise SpecError(f"{name}: cross_attention has no positions, so it takes no position, no window and no clip")
         for part in filter(None, (block.attention, block.cross_attention)):
@@ -156,6 +173,20 @@ def _check_attention(part: Attention, name: str) -> None:
     scaling = part.position.scaling
     if isinstance(scaling, Llama3Scaling) and scaling.high_freq_factor <= scaling.low_freq_factor:
         raise SpecError(f"{name}: rotary high_freq_factor must be above low_freq_factor")
+
+
+def _disentangled(part: Attention) -> bool:
+    if not isinstance(part.position, Disentangled):
+        return False
+    if part.kv_heads != part.heads:
+        raise SpecError("attention with Disentangled positions has as many kv_heads as heads")
+    return True
+
+
+def _check_distances(part: DistanceVectors, path: str) -> None:
+    # Distances beyond half of the buckets are counted by log(distance / half) / log((max_distance - 1) / half).
+    if part.buckets is not None and (part.buckets < 2 or part.max_distance - 1 <= part.buckets // 2):
+        raise SpecError(f"{path}: {part.buckets} buckets cannot be spread up to a max_distance of {part.max_distance}")
 
 
 def _check_buckets(stack: Stack, bias: RelativeBuckets, path: str) -> None:

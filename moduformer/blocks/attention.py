@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,10 +37,18 @@ class Pass:
     memory: Memory | None = None
     trace: Trace | None = None
     position_bias: RelativeBias | None = None
+    distances: Callable[[Layout], Any] | None = None
     placements: dict[int | None, Placement] | None = None
     caches: list[LayerCache] | None = None
     _turns: dict[architecture.Rotary, Turns] = field(default_factory=dict)
     _biases: dict[Any, Bias] = field(default_factory=dict)
+    _made: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` returns, made once for all layers of this pass that ask under the same key."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def turns(self, settings: architecture.Rotary, dtype: torch.dtype) -> Turns:
         """Rotary angles of this pass, made once for all layers."""

@@ -9,6 +9,8 @@ from moduformer import architecture
 from moduformer.batch import Rows
 from moduformer.blocks.attention import Memory, Pass
 from moduformer.blocks.block import Block
+from moduformer.blocks.convolution import Convolution
+from moduformer.blocks.disentangled import DistanceVectors
 from moduformer.blocks.norm import Norm
 from moduformer.blocks.position import RelativeBias
 from moduformer.blocks.top_query import TopQueryBlock
@@ -30,6 +32,8 @@ class Stack(nn.Module):
             if settings.position_bias
             else None
         )
+        self.distances = DistanceVectors(settings.distances, dim) if settings.distances else None
+        self.convolution = Convolution(settings.convolution, dim) if settings.convolution else None
         self.norm = Norm(settings.final_norm, dim) if settings.final_norm else None
         self.projection = nn.Linear(dim, settings.projection, bias=False) if settings.projection else None
         self.top_query = None
@@ -59,11 +63,15 @@ class Stack(nn.Module):
             memory=memory,
             trace=trace,
             position_bias=self.position_bias,
+            distances=self.distances,
             placements=placements,
             caches=None if cache is None else cache.layers,
         )
+        inputs = hidden
         for number in range(self.settings.layers):
             hidden = self.layer(number)(hidden, run, number, f"{self.name}.{number}")
+            if number == 0 and self.convolution is not None:
+                hidden = self.convolution(inputs, hidden, rows)
         if self.norm is not None:
             hidden = self.norm(hidden)
         if self.top_query is not None:

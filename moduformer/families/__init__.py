@@ -16,6 +16,7 @@ MODEL_TYPES = {
     "biogpt": "biogpt",
     "bloom": "bloom",
     "codegen": "codegen",
+    "deberta-v2": "deberta_v2",
     "distilbert": "distilbert",
     "electra": "electra",
     "ernie": "ernie",

@@ -56,6 +56,8 @@ class Origin:
     config: dict[str, Any]
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     doubles: dict[str, str] = field(default_factory=dict)
+    heads: dict[str, str] = field(default_factory=dict)
+    """Parameters of heads that the file has under another of their names."""
 
 
 def load_checkpoint(
@@ -204,11 +206,9 @@ def _without_absent_pool(spec: Spec, rows: tuple[Row, ...], found: Mapping[str, 
 
 
 def _names(tensors: TensorFile, member: Family) -> dict[str, str]:
-    """Today's name of each tensor, and the name it has in the file. Tensors that are no parameters are left out."""
+    """Today's name of each tensor, and the name it has in the file."""
     found: dict[str, str] = {}
     for name in tensors.names():
-        if any(re.fullmatch(pattern, name) for pattern in member.unused):
-            continue
         today = name
         for old, new in member.older_names:
             today = today.replace(old, new)
@@ -245,7 +245,8 @@ def _match(
         )
         raise CheckpointError(f"missing {len(names)} tensors: {listing(names)}{hint}")
     expected = {entry.file for entry in entries} | {other for entry in entries for other in entry.also}
-    extra = [name for name in found if name not in expected]
+    idle = {name for name in found if any(re.fullmatch(pattern, found[name]) for pattern in member.unused)}
+    extra = [name for name in found if name not in expected and name not in idle]
     others = {name for name in extra if _belongs_to_a_head(name, member, prefix)}
     if others:
         kinds = "its config's architecture does not use" if not new else "this task does not use"
@@ -336,6 +337,8 @@ def _fill(
         stored = tensors.read(found[name])
         check_finite(stored, found[name])
         origin.dtypes[entry.name] = stored.dtype
+        if name != entry.file and entry.name.startswith("heads."):
+            origin.heads[entry.name] = name
         with torch.no_grad():
             source, target = entry.pair(stored, views[entry.name])
             target.copy_(source)
@@ -407,7 +410,7 @@ def save(model: Model, folder: Path) -> Path:
     tensors: dict[str, Tensor] = {}
     for entry in entries:
         stored = _to_file(entry, views[entry.name].detach(), origin.dtypes.get(entry.name), tensors.get(entry.file))
-        tensors[entry.file] = stored
+        tensors[origin.heads.get(entry.name, entry.file)] = stored
         for other, name in origin.doubles.items():
             if name == entry.name:
                 tensors[other] = stored
