@@ -175,6 +175,23 @@ class LayerWindows:
         return self.write_windows([pattern[i % len(pattern)].attention.window for i in layers])
 
 
+def by_layer_types(config: Config, layers: int, window: int | None, otherwise: list[bool]) -> list[int | None]:
+    """The window of every layer: where `layer_types` says "sliding_attention", or `otherwise` without that key."""
+    types = config.get("layer_types")
+    if types is None:
+        return [window if sliding else None for sliding in otherwise]
+    if not isinstance(types, list) or len(types) != layers or not set(types) <= {"full_attention", "sliding_attention"}:
+        raise CheckpointError(
+            f"config.json: layer_types must say full_attention or sliding_attention for each of {layers} layers"
+        )
+    return [window if kind == "sliding_attention" else None for kind in types]
+
+
+def layer_types(windows: list[int | None]) -> dict[str, Any]:
+    """`layer_types` as transformers 5 writes it."""
+    return {"layer_types": ["full_attention" if window is None else "sliding_attention" for window in windows]}
+
+
 def layer_count(config: Config, name: str, default: int) -> int:
     """How many layers a config describes, where a rule needs to list them. Raises `CheckpointError` beyond 10,000."""
     layers = _whole(config, name, default)
