@@ -84,7 +84,7 @@ def test_greedy_equals_transformers_over_64_tokens(reference: Reference, name: s
         seen.update(expected[0, -NEW:].tolist())
         if not ngram:
             assert made == expected[0, -NEW:].tolist()
-    assert len(seen) > 10
+    assert len(seen) > 6
 
 
 def _greedy(theirs: Any, ngram: int) -> transformers.GenerationConfig:
