@@ -23,11 +23,30 @@ class Rows:
 
     `lengths` are tokens a row; `positions` `[tokens]` count from a row's first real token; `regular` says that every
     row's positions are 0, 1, 2 ... without a hole.
+
+    `coordinates` `[tokens, 1 or 2]` are where tokens stand for rotary and learned positions, when that is not
+    `positions` (GLM: in the text, and inside a blank); `prefixes` `[rows]` are the positions from the first on that all
+    tokens of a row see, before it goes on causally.
     """
 
     lengths: tuple[int, ...]
     positions: Tensor
     regular: bool = True
+    coordinates: Tensor | None = None
+    prefixes: Tensor | None = None
+
+    def coordinate(self, axis: int) -> Tensor:
+        """The tokens' first or second coordinate `[tokens]`: by default their position, and zero."""
+        if self.coordinates is not None and axis < self.coordinates.shape[1]:
+            return self.coordinates[:, axis]
+        return self.positions if axis == 0 else torch.zeros_like(self.positions)
+
+    @cached_property
+    def horizons(self) -> Tensor:
+        """The last position that each token may look at, `[tokens]`."""
+        if self.prefixes is None:
+            return self.positions
+        return torch.maximum(self.positions, (self.prefixes - 1)[self.row_of])
 
     @property
     def tokens(self) -> int:
@@ -223,6 +242,26 @@ class Batch:
             task_types=None if task_type_ids is None else task_type_ids.reshape(-1)[cells],
         )
 
+    def located(self, coordinates: Tensor | None = None, prefixes: Tensor | None = None) -> Batch:
+        """The same tokens at `coordinates` `[rows, width, 1 or 2]`, rows beginning with `prefixes` `[rows]` positions
+        that all of their tokens see (see `Rows`); both as the caller orders rows, None leaves them as they are.
+
+        Raises `TextError` for a shape that does not fit.
+        """
+        rows, count = self.rows, len(self.order)
+        if coordinates is not None:
+            if coordinates.shape[:2] != (count, self.width) or not 1 <= coordinates.shape[2] <= 2:
+                raise TextError(
+                    f"positions must be {[count, self.width]} as the input is, or {[count, 2, self.width]}, but their "
+                    f"shape is {tuple(coordinates.transpose(1, 2).shape)}"
+                )
+            rows = replace(rows, coordinates=self.gather(coordinates))
+        if prefixes is not None:
+            if prefixes.shape != (count,):
+                raise TextError(f"prefix lengths must be {[count]}, one a row, but are {list(prefixes.shape)}")
+            rows = replace(rows, prefixes=self.sort(prefixes))
+        return replace(self, rows=rows)
+
     def shift_right(self, start: int) -> Batch:
         """The same rows one token later: each begins with `start` and loses its last token."""
         tokens = torch.cat((self.tokens[:1], self.tokens[:-1])).index_fill(0, self.rows.starts, start)
@@ -232,7 +271,14 @@ class Batch:
         """Some of this batch's rows as a batch of their own, in the order given; a row may come more than once."""
         places = self.rows.places(chosen)
         lengths = tuple(self.rows.lengths[i] for i in chosen)
-        rows = Rows(lengths, self.rows.positions[places], self.rows.regular)
+        rows = self.rows
+        rows = Rows(
+            lengths,
+            rows.positions[places],
+            rows.regular,
+            None if rows.coordinates is None else rows.coordinates[places],
+            None if rows.prefixes is None else rows.prefixes[list(chosen)],
+        )
         return Batch(
             tokens=self.tokens[places],
             rows=rows,

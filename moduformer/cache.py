@@ -18,6 +18,9 @@ from moduformer.batch import Rows
 from moduformer.errors import TextError
 from moduformer.kernels import Group, Layout, padding
 
+NEVER = 2**62
+"""A position that no token has."""
+
 
 @dataclass(eq=False)
 class Slots:
@@ -145,23 +148,26 @@ class LayerCache:
 class Cache:
     """What a stack remembers of `rows` rows; made by `Model.cache`, filled by forward passes.
 
-    `seen` `[rows]` counts each row's tokens so far: the position of its next one.
+    `seen` `[rows]` counts each row's tokens so far: the position of its next one. `marks` `[rows, 3]` are
+    what `blocks.infilling` remembers of a text with blanks; the first column is where its context ended.
     """
 
     rows: int
     layers: list[LayerCache]
     slots: dict[int | None, Slots]
     seen: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    marks: Tensor | None = None
 
     @classmethod
     def of(cls, stack: Stack, rows: int, device: torch.device | str | None = None) -> Cache:
         """An empty cache for `rows` rows of a stack."""
-        windows = {stack.block(i).attention.window for i in range(stack.layers)}
+        layers = stack.layers + (stack.top_query is not None)
+        windows = {stack.block(i).attention.window for i in range(layers)}
         empty = torch.zeros(rows, 0, dtype=torch.long, device=device)
         nothing = torch.full((rows,), -1, dtype=torch.long, device=device)
         return cls(
             rows,
-            [LayerCache() for _ in range(stack.layers)],
+            [LayerCache() for _ in range(layers)],
             {window: Slots(window, empty, nothing) for window in windows},
             torch.zeros(rows, dtype=torch.long, device=device),
         )
@@ -190,6 +196,7 @@ class Cache:
         index = torch.tensor(chosen, dtype=torch.long, device=self.seen.device)
         tokens = None if source is None else source.places(chosen)
         self.rows, self.seen = len(chosen), self.seen[index]
+        self.marks = None if self.marks is None else self.marks[index]
         for slots in self.slots.values():
             slots.positions, slots.lost = slots.positions[index], slots.lost[index]
         for layer in self.layers:
@@ -199,11 +206,14 @@ class Cache:
         """Forgets what came after the first `lengths` tokens of each row, as if it had never been seen.
 
         Raises `TextError` for a length beyond what was seen, and where a layer's ring has written over tokens that the
-        next one would look at; the cache is then unchanged.
+        next one would look at, or inside a context that sees itself; the cache is then unchanged.
         """
         wanted = torch.as_tensor(lengths, dtype=torch.long, device=self.seen.device)
         if wanted.shape != self.seen.shape or bool(((wanted < 0) | (wanted > self.seen)).any()):
             raise TextError(f"rows of {self.seen.tolist()} tokens cannot be cut back to {wanted.tolist()}")
+        context = None if self.marks is None else torch.minimum(self.marks[:, 0], self.seen)
+        if context is not None and bool(wanted.any()) and bool((wanted < context).any()):
+            raise TextError("a row cannot be cut back inside its context, of which every token has seen all others")
         for slots in self.slots.values():
             if not slots.holds(wanted):
                 raise TextError(
@@ -212,4 +222,6 @@ class Cache:
                 )
         for slots in self.slots.values():
             slots.truncate(wanted)
+        if self.marks is not None:
+            self.marks[:, 0].masked_fill_(self.marks[:, 0] >= wanted, NEVER)
         self.seen = wanted.clone()

@@ -86,8 +86,8 @@ class Layout:
         """For each group the visible cells `[rows or 1, 1, T, S]`, or None where everything is visible."""
         if rule not in self._masks:
             masks: list[Tensor | None] = []
-            for group, (q, k) in zip(self.groups, self.positions()):
-                seen = rule.allows(q, k)
+            for group, (q, k), horizons in zip(self.groups, self.positions(), self._horizons()):
+                seen = rule.allows(q, k, horizons)
                 padded = group.key_padding
                 filled = group.slots >= 0 if group.slots is not None else None if padded is None else padded.real
                 if filled is not None:
@@ -96,6 +96,13 @@ class Layout:
                 masks.append(None if seen is None else seen.unsqueeze(1))
             self._masks[rule] = masks
         return self._masks[rule]
+
+    def _horizons(self) -> list[Tensor | None]:
+        """For each group the last position that each query may look at, `[rows, T, 1]`; None without prefixes."""
+        if self.queries.prefixes is None:
+            return [None] * len(self.groups)
+        parts = self.queries.horizons.split(self.query_splits)
+        return [spread(part, g.query_padding, g.count).unsqueeze(-1) for g, part in zip(self.groups, parts)]
 
 
 def _group(queries: Rows, keys: Rows) -> list[Group]:

@@ -9,6 +9,8 @@ import torch
 
 from moduformer.errors import CheckpointError
 from moduformer.model import Model
+from moduformer.quantize.files import is_quantized
+from moduformer.quantize.files import load as load_quantized
 from moduformer.weights.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
@@ -47,7 +49,12 @@ def load(
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise CheckpointError(f"dtype {dtype!r} is no type of weights; use float32, bfloat16, float16 or float64")
     names = None if labels is None else tuple(labels)
-    model = load_checkpoint(located.path, task, names, new_head, kind)
+    if is_quantized(located.path):
+        if new_head or names is not None:
+            raise CheckpointError(f"{located.path} is quantised and takes no new head; start from its float checkpoint")
+        model = load_quantized(located.path, task, kind)
+    else:
+        model = load_checkpoint(located.path, task, names, new_head, kind)
     model.notes.insert(0, located.note)
     model.tokenizer = tokenizer_for(located.path)
     if model.tokenizer is not None:

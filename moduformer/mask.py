@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 class Rule:
     """Every key of the same row is visible; `&` narrows a rule by another."""
 
-    def allows(self, queries: Tensor, keys: Tensor) -> Tensor | None:
-        """Which keys each query sees, from integer positions broadcast against each other; None means all."""
+    def allows(self, queries: Tensor, keys: Tensor, horizons: Tensor | None = None) -> Tensor | None:
+        """Which keys each query sees, from integer positions broadcast against each other; None means all.
+
+        `horizons` is the last position that each query may look at in a row with a prefix (`Rows.horizons`)."""
         return None
 
     def __and__(self, other: Rule) -> Rule:
@@ -29,8 +31,16 @@ class Rule:
 class Causal(Rule):
     """A query sees its own position and earlier ones."""
 
-    def allows(self, queries: Tensor, keys: Tensor) -> Tensor | None:
+    def allows(self, queries: Tensor, keys: Tensor, horizons: Tensor | None = None) -> Tensor | None:
         return keys <= queries
+
+
+@dataclass(frozen=True)
+class Prefix(Rule):
+    """A query sees its own position, earlier ones and all of its row's prefix (Dong et al. 2019, UniLM, figure 1)."""
+
+    def allows(self, queries: Tensor, keys: Tensor, horizons: Tensor | None = None) -> Tensor | None:
+        return keys <= (queries if horizons is None else horizons)
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Window(Rule):
 
     size: int
 
-    def allows(self, queries: Tensor, keys: Tensor) -> Tensor | None:
+    def allows(self, queries: Tensor, keys: Tensor, horizons: Tensor | None = None) -> Tensor | None:
         return (queries - keys).abs() < self.size
 
 
@@ -50,8 +60,8 @@ class Both(Rule):
     left: Rule
     right: Rule
 
-    def allows(self, queries: Tensor, keys: Tensor) -> Tensor | None:
-        left, right = self.left.allows(queries, keys), self.right.allows(queries, keys)
+    def allows(self, queries: Tensor, keys: Tensor, horizons: Tensor | None = None) -> Tensor | None:
+        left, right = self.left.allows(queries, keys, horizons), self.right.allows(queries, keys, horizons)
         if left is None or right is None:
             return left if right is None else right
         return left & right

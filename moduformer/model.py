@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moduformer.architecture import QFormer, Spec
+from moduformer.architecture import LearnedPositions, QFormer, Rotary, Spec
 from moduformer.batch import Batch, Beside, Given, by_length
 from moduformer.blocks.attention import Memory
 from moduformer.blocks.embedding import Embedding
@@ -24,15 +24,17 @@ from moduformer.blocks.head import (
     shift_left,
     token_loss,
 )
+from moduformer.blocks.infilling import arrange
 from moduformer.blocks.linear import FusedLinear
 from moduformer.blocks.stack import Stack
 from moduformer.blocks.vision import Vision
 from moduformer.cache import Cache
-from moduformer.errors import TextError
+from moduformer.errors import TextError, TrainingError
 from moduformer.kernels import Layout
 from moduformer.trace import Trace
 
 if TYPE_CHECKING:
+    from moduformer.quantize.quantization import Quantization
     from moduformer.weights.checkpoint import Origin
 
 
@@ -95,6 +97,7 @@ class Model(nn.Module):
         self.origin: Origin | None = None
         self.notes: list[str] = []
         self.generation_config: dict[str, Any] | None = None
+        self.quantization: Quantization | None = None
         self.embedding = Embedding(spec.embedding, nn.Embedding(spec.vocab, spec.embedding.width), spec.dim)
         self.target_embedding = _target_embedding(spec, self.embedding)
         seen = spec.memory_dim
@@ -128,6 +131,8 @@ class Model(nn.Module):
         """
         if cache is not None and (target or batch).order != tuple(range(cache.rows)):
             raise TextError(f"rows must come in the order of the cache's {cache.rows}; see Batch.following")
+        if self.spec.infilling is not None:
+            batch = arrange(self.spec.infilling, batch, cache)
         if trace is not None:
             stacks = {"encoder": batch, "decoder": target or batch, "embedding": batch}
             trace.begin(**stacks, **self._images_of(batch))
@@ -243,6 +248,9 @@ class Model(nn.Module):
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
         next_sentence_label: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        block_position_ids: Tensor | None = None,
+        prefix_lengths: Tensor | None = None,
         trace: Trace | None = None,
     ) -> Output:
         """Padded tensors `[rows, tokens]` in, padded tensors out, with the field names of Hugging Face.
@@ -251,6 +259,10 @@ class Model(nn.Module):
         zero. `labels` (or `start_positions` and `end_positions`) add a loss. `pixel_values` `[images, channels, height,
         width]` are the images of all rows, row after row; `qformer_input_ids` the text a Q-Former reads with them. Without
         `use_itm_head` a model that can match image and text in two ways compares their embeddings instead.
+
+        A decoder takes `position_ids` `[rows, tokens]`, or `[rows, 2, tokens]` with `block_position_ids` as the second
+        plane, and `prefix_lengths` `[rows]`: how many tokens of each row all of its tokens see. A spec with `infilling`
+        finds both from its special tokens.
         """
         if input_ids is None or (self.encoder is None and self.spec.has_source):
             return self._about_images(input_ids, attention_mask, pixel_values, labels, trace)
@@ -275,6 +287,7 @@ class Model(nn.Module):
         beside = self.vision is not None and (self.vision.settings.injection == "beside" or not use_itm_head)
         if pixel_values is not None and not beside:
             batch = self.with_pixels(batch, pixel_values, qformer_input_ids, qformer_attention_mask)
+        batch = self._located(batch, position_ids, block_position_ids, prefix_lengths)
         states = self.run(batch, target, trace=trace)
         out = self._output(states, labels, start_positions, end_positions, next_sentence_label)
         if beside and pixel_values is not None:
@@ -343,6 +356,24 @@ class Model(nn.Module):
         out.logits_per_image = out.logits_per_text.T
         if out.itm_score is not None:
             out.itm_score = out.logits_per_image
+
+    def _located(self, batch: Batch, positions: Tensor | None, blocks: Tensor | None, prefixes: Tensor | None) -> Batch:
+        if positions is None and blocks is None and prefixes is None:
+            return batch
+        decoder, table = self.spec.decoder, self.spec.embedding.positions
+        if decoder is None or self.encoder is not None or not decoder.causal:
+            raise TextError("position_ids, block_position_ids and prefix_lengths are for a causal decoder alone")
+        if positions is None:
+            return batch.located(None, prefixes) if blocks is None else batch.located(_beside(batch, blocks), prefixes)
+        plain = isinstance(table, LearnedPositions) and table.offset == 0 and table.uncounted is None
+        if not plain and not any(isinstance(block.attention.position, Rotary) for block in decoder.pattern):
+            raise TextError("position_ids are for rotary positions and learned ones that begin at row 0")
+        if positions.dim() == 2 and positions.shape[0] == 1:
+            positions = positions.expand(len(batch.order), -1)
+        planes = positions if positions.dim() == 3 else positions.unsqueeze(1)
+        if blocks is not None:
+            planes = torch.cat((planes, blocks.unsqueeze(1)), dim=1)
+        return batch.located(planes.transpose(1, 2), prefixes)
 
     def shift_right(self, ids: Tensor) -> Tensor:
         """Decoder inputs for a target `[rows, tokens]`: the start token, then all but the last; -100 is padding."""
@@ -458,7 +489,17 @@ class Model(nn.Module):
 
     def num_parameters(self) -> int:
         """How many numbers this model has, ties counted once."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        coded = sum(getattr(module, "coded_numbers", 0) for module in self.modules())
+        return coded + sum(parameter.numel() for parameter in self.parameters())
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, or evaluation mode. Raises `TrainingError` for training a quantised model."""
+        if mode and self.quantization is not None:
+            raise TrainingError(
+                f"this model's weights are {self.quantization.scheme} codes, which cannot be trained; "
+                "train the float model (or its LoRA adapters, merged) and quantise the result"
+            )
+        return super().train(mode)
 
     @property
     def targets(self) -> Embedding:
@@ -505,15 +546,22 @@ class Model(nn.Module):
                 members = list(getattr(stack, str(number)).parameters())
                 if number == 0 and stack.position_bias is not None:
                     members += stack.position_bias.parameters()
+                for first in filter(None, (stack.distances, stack.convolution)) if number == 0 else ():
+                    members += first.parameters()
                 if number == sets - 1:
-                    for last in filter(None, (stack.norm, stack.projection)):
+                    for last in filter(None, (stack.norm, stack.top_query, stack.projection)):
                         members += last.parameters()
                 yield f"{stack.name}.{number}", members
         if len(self.heads):
             yield "head", list(self.heads.parameters())
 
     def save(self, folder: str | Path) -> Path:
-        """Writes the model in Hugging Face layout: config, safetensors, tokenizer. Returns the folder."""
+        """Writes the model in Hugging Face layout: config, safetensors, tokenizer. Returns the folder.
+
+        A quantised model is written in this library's own layout, which only `moduformer.load` reads.
+        """
+        if self.quantization is not None:
+            return self.quantization.save(self, Path(folder))
         # The door down to the checkpoint code; imported when used, since `weights` stands on this module.
         from moduformer.weights.checkpoint import save
 
@@ -553,6 +601,11 @@ def initialise(name: str, parameter: Tensor, generator: torch.Generator | None =
             parameter.fill_(1.0)
         else:
             parameter.normal_(std=std, generator=generator)
+
+
+def _beside(batch: Batch, blocks: Tensor) -> Tensor:
+    """Block positions `[rows, width]` beside the positions the batch has, `[rows, width, 2]`."""
+    return torch.stack((batch.pad(batch.rows.positions), blocks), dim=-1)
 
 
 def _lengths(ids: Tensor, mask: Tensor | None) -> list[int]:

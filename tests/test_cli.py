@@ -88,7 +88,7 @@ def test_import_and_help_load_nothing_heavy(code):
 
 
 def test_every_command_has_help_and_the_version_is_printed():
-    for command in ("train", "predict", "evaluate", "explore", "show", "diff", "convert"):
+    for command in ("train", "predict", "evaluate", "generate", "chat", "explore", "show", "diff", "convert"):
         run = invoke(command, "--help")
         assert run.exit_code == 0
         assert "Usage" in run.stdout

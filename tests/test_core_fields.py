@@ -14,9 +14,14 @@ from moduformer.architecture import (
     ALiBi,
     Attention,
     Block,
+    Convolution,
+    Disentangled,
+    DistanceVectors,
+    DynamicScaling,
     Embedding,
     FeedForward,
     Head,
+    Infilling,
     LearnedPositions,
     LinearScaling,
     Llama3Scaling,
@@ -84,12 +89,18 @@ class Case:
 ENC, DEC = "encoder.pattern.*", "decoder.pattern.*"
 ROTARY = f"{DEC}.attention.position"
 LINEAR = {f"{ROTARY}.scaling": LinearScaling(2.0)}
+DYNAMIC = {f"{ROTARY}.scaling": DynamicScaling(2.0, 12)}
+BLANKS = {"infilling": Infilling(11, (9, 5))}
 LLAMA3 = {f"{ROTARY}.scaling": Llama3Scaling(4.0, 1.0, 4.0, 16)}
 YARN = {f"{ROTARY}.base": 100.0, f"{ROTARY}.scaling": YarnScaling(4.0, 64, 2.0, 1.0)}
 POOLED = {"heads.1.reads": "first"}
 SLOPES = {f"{ENC}.attention.position": ALiBi()}
 STEEP = {f"{DEC}.attention": Attention(3, 8, 3, position=ALiBi(0.01))}
 EXPERTS = {f"{ENC}.feed_forward": MixtureOfExperts(FeedForward(24), 4, 2)}
+DISENTANGLED = Block(Attention(2, 8, 2, position=Disentangled()), FeedForward(24))
+DISTANCES = {"encoder": Stack(2, (DISENTANGLED,), distances=DistanceVectors(8, 4, Norm(eps=0.1)))}
+CONVOLVED = {"encoder.convolution": Convolution()}
+SINGLE = {"encoder.convolution": Convolution(1, norm=Norm(weight=False, bias=False)), "encoder.layers": 1}
 SHORTER = {"embedding.positions.max": 46}
 SINES = {"embedding.positions": Sinusoids()}
 ALTERNATING = tuple(Block(Attention(2, 8, 2, window=window), FeedForward(24)) for window in (None, 1))
@@ -104,7 +115,20 @@ CASES: dict[tuple[str, str], Case] = {
     ("ALiBi", "max_bias"): Case("bert", f"{ENC}.attention.position.max_bias", 4.0, SLOPES),
     ("ALiBi", "scaled"): Case("bert", f"{ENC}.attention.position.scaled", True, SLOPES),
     ("ALiBi", "rounding"): Case("gpt2", f"{DEC}.attention.position.rounding", "bfloat16", STEEP),
+    ("Disentangled", "terms"): Case("bert", f"{ENC}.attention.position.terms", ("p2c",), DISTANCES),
+    ("Disentangled", "shared"): Case("bert", f"{ENC}.attention.position.shared", True, DISTANCES),
+    ("Disentangled", "dropout"): Case("bert", f"{ENC}.attention.position.dropout", 0.5, DISTANCES),
+    ("DistanceVectors", "max_distance"): Case("bert", "encoder.distances.max_distance", 16, DISTANCES),
+    ("DistanceVectors", "buckets"): Case("bert", "encoder.distances.buckets", 6, DISTANCES),
+    ("DistanceVectors", "norm"): Case("bert", "encoder.distances.norm", None, DISTANCES),
+    ("Convolution", "width"): Case("bert", "encoder.convolution.width", 5, CONVOLVED),
+    ("Convolution", "groups"): Case("bert", "encoder.convolution.groups", 2, CONVOLVED),
+    ("Convolution", "activation"): Case("bert", "encoder.convolution.activation", "relu", SINGLE),
+    ("Convolution", "norm"): Case("bert", "encoder.convolution.norm", Norm("rms"), CONVOLVED),
+    ("Convolution", "dropout"): Case("bert", "encoder.convolution.dropout", 0.5, CONVOLVED),
     ("LinearScaling", "factor"): Case("llama", f"{ROTARY}.scaling.factor", 3.0, LINEAR),
+    ("DynamicScaling", "factor"): Case("llama", f"{ROTARY}.scaling.factor", 4.0, DYNAMIC),
+    ("DynamicScaling", "original_context"): Case("llama", f"{ROTARY}.scaling.original_context", 8, DYNAMIC),
     ("Llama3Scaling", "factor"): Case("llama", f"{ROTARY}.scaling.factor", 8.0, LLAMA3),
     ("Llama3Scaling", "low_freq_factor"): Case("llama", f"{ROTARY}.scaling.low_freq_factor", 2.0, LLAMA3),
     ("Llama3Scaling", "high_freq_factor"): Case("llama", f"{ROTARY}.scaling.high_freq_factor", 8.0, LLAMA3),
@@ -117,6 +141,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("Rotary", "base"): Case("llama", f"{ROTARY}.base", 100.0),
     ("Rotary", "pairing"): Case("llama", f"{ROTARY}.pairing", "pairs"),
     ("Rotary", "scaling"): Case("llama", f"{ROTARY}.scaling", LinearScaling(2.0)),
+    ("Rotary", "axes"): Case("llama", f"{ROTARY}.axes", 2),
     ("RelativeBuckets", "buckets"): Case("t5", "encoder.position_bias.buckets", 12),
     ("RelativeBuckets", "max_distance"): Case("t5", "encoder.position_bias.max_distance", 6),
     ("LearnedPositions", "max"): Case("bert", "embedding.positions.max", 20),
@@ -161,16 +186,22 @@ CASES: dict[tuple[str, str], Case] = {
     ("Stack", "causal"): Case("bert", "encoder.causal", True),
     ("Stack", "groups"): Case("bert", "encoder.groups", 1),
     ("Stack", "position_bias"): Case("t5", "encoder.position_bias", None),
+    ("Stack", "distances"): Case("bert", "encoder.distances", DistanceVectors(8, 4), DISTANCES),
+    ("Stack", "convolution"): Case("bert", "encoder.convolution", Convolution()),
     ("Stack", "final_norm"): Case("gpt2", "decoder.final_norm", None),
     ("Stack", "projection"): Case("llama", "decoder.projection", 20),
+    ("Stack", "top_query"): Case("gpt2", "decoder.top_query", 48),
     ("Stack", "final_dropout"): Case("t5", "decoder.final_dropout", 0.5),
     ("Embedding", "width"): Case("bert", "embedding.width", 8),
     ("Embedding", "positions"): Case("gpt2", "embedding.positions", Sinusoids()),
     ("Embedding", "segments"): Case("bert", "embedding.segments", 0),
     ("Embedding", "task_types"): Case("bert", "embedding.task_types", 2),
+    ("Embedding", "block_positions"): Case("gpt2", "embedding.block_positions", 4),
     ("Embedding", "scale"): Case("llama", "embedding.scale", 3.0),
     ("Embedding", "norm"): Case("bert", "embedding.norm", None),
+    ("Embedding", "norm_after"): Case("bert", "embedding.norm_after", "projection", {"embedding.width": 8}),
     ("Embedding", "projection_bias"): Case("bert", "embedding.projection_bias", False, {"embedding.width": 8}),
+    ("Embedding", "projected"): Case("bert", "embedding.projected", "tokens", {"embedding.width": 8}),
     ("Embedding", "dropout"): Case("bert", "embedding.dropout", 0.5),
     ("Transform", "width"): Case("bert", "heads.0.transform.width", 12, {"heads": (CLASSIFY,)}),
     ("Transform", "activation"): Case("bert", "heads.0.transform.activation", "relu", {"heads": (CLASSIFY,)}),
@@ -193,6 +224,11 @@ CASES: dict[tuple[str, str], Case] = {
     ("Spec", "heads"): Case("bert", "heads", (CLASSIFY,)),
     ("Spec", "target_embedding"): Case("t5", "target_embedding", Embedding(16, Sinusoids())),
     ("Spec", "target_vocab"): Case("t5", "target_vocab", 41, {"target_embedding": Embedding(16)}),
+    ("Spec", "infilling"): Case("gpt2", "infilling", Infilling(11, (5,))),
+    ("Infilling", "start"): Case("gpt2", "infilling.start", 8, BLANKS),
+    ("Infilling", "blanks"): Case("gpt2", "infilling.blanks", (5,), BLANKS),
+    ("Infilling", "first"): Case("gpt2", "infilling.first", "in-text", BLANKS),
+    ("Infilling", "running"): Case("gpt2", "infilling.running", (9,), BLANKS),
     ("Spec", "eos_id"): Case("bert", "eos_id", 4, {"eos_id": 3, "heads": (replace(CLASSIFY, reads="eos"),)}),
     ("Spec", "pad_id"): Case("t5", "pad_id", 5),
     ("Spec", "decoder_start_id"): Case("t5", "decoder_start_id", 6),

@@ -45,6 +45,16 @@ class LinearScaling:
 
 
 @dataclass(frozen=True)
+class DynamicScaling:
+    """A larger base for rows longer than `original_context`, the longer the larger (NTK-aware, bloc97 2023).
+
+    Keys in a cache keep the turn of the pass that read them."""
+
+    factor: float
+    original_context: int
+
+
+@dataclass(frozen=True)
 class Llama3Scaling:
     """LLaMA 3.1: low rotary frequencies divided by `factor`, high ones kept, smooth in between."""
 
@@ -68,13 +78,15 @@ class YarnScaling:
 class Rotary:
     """Rotary positions (Su et al. 2021) on the first `dim` dimensions of every head.
 
-    `pairing` says which dimensions turn together: "halves" (i, i + dim/2) or "pairs" (2i, 2i + 1).
+    `pairing` says which dimensions turn together: "halves" (i, i + dim/2) or "pairs" (2i, 2i + 1). With two `axes` the
+    first half of the dimensions turns by a token's first coordinate, the second by its second (ChatGLM).
     """
 
     dim: int
     base: float = 10000.0
     pairing: Literal["halves", "pairs"] = "halves"
-    scaling: LinearScaling | Llama3Scaling | YarnScaling | None = None
+    scaling: LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | None = None
+    axes: int = 1
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,44 @@ class RelativeBuckets:
 
     buckets: int = 32
     max_distance: int = 128
+
+
+@dataclass(frozen=True)
+class Disentangled:
+    """Scores of contents against positions beside those of contents (He et al. 2021, DeBERTa, eq. 4).
+
+    `terms` are the query's content against the key's position ("c2p") and the key's content against the query's
+    position ("p2c"). Positions are the stack's `distances`, projected by each layer; where `shared`, by the matrices
+    that project content."""
+
+    terms: tuple[Literal["c2p", "p2c"], ...] = ("c2p", "p2c")
+    shared: bool = False
+    dropout: float = 0.0
+
+    def num_parameters(self, dim: int, inner: int) -> int:
+        """Numbers of one layer's projections of positions."""
+        return 0 if self.shared else len(self.terms) * inner * (dim + 1)
+
+
+@dataclass(frozen=True)
+class DistanceVectors:
+    """A learned vector for every distance between two tokens, one table for all layers of a stack (DeBERTa).
+
+    Distances are clamped to `max_distance` on either side; with `buckets`, those beyond half of the buckets are
+    counted logarithmically up to it."""
+
+    max_distance: int
+    buckets: int | None = None
+    norm: Norm | None = None
+
+    @property
+    def reach(self) -> int:
+        """How many rows of the table there are for either direction."""
+        return self.buckets or self.max_distance
+
+    def num_parameters(self, dim: int) -> int:
+        """Numbers of the table and its norm."""
+        return 2 * self.reach * dim + (self.norm.num_parameters(dim) if self.norm else 0)
 
 
 @dataclass(frozen=True)
@@ -131,7 +181,7 @@ class Attention:
     out_bias: bool = True
     scale: float | None = None
     scale_by_depth: bool = False
-    position: Rotary | ALiBi | None = None
+    position: Rotary | ALiBi | Disentangled | None = None
     window: int | None = None
     softcap: float | None = None
     clip: float | None = None
@@ -141,7 +191,12 @@ class Attention:
         """Numbers of the projections of q, k, v and back; k and v are made of vectors of width `memory`."""
         inner, shared = self.heads * self.head_dim, self.kv_heads * self.head_dim
         seen = _linear(memory or dim, 2 * shared, self.bias)
-        return _linear(dim, inner, self.bias) + seen + _linear(inner, dim, self.out_bias)
+        out = _linear(inner, dim, self.out_bias)
+        return _linear(dim, inner, self.bias) + seen + out + self._position_size(dim)
+
+    def _position_size(self, dim: int) -> int:
+        own = isinstance(self.position, Disentangled)
+        return self.position.num_parameters(dim, self.heads * self.head_dim) if own else 0
 
 
 @dataclass(frozen=True)
@@ -206,18 +261,39 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Convolution:
+    """A convolution over the tokens of a row, `width` (an odd number) of them at a time, then an activation."""
+
+    width: int = 3
+    groups: int = 1
+    activation: Activation = "tanh"
+    norm: Norm = field(default_factory=Norm)
+    dropout: float = 0.0
+
+    def num_parameters(self, dim: int) -> int:
+        """Numbers of the kernel, its bias and the norm."""
+        return dim // self.groups * dim * self.width + dim + self.norm.num_parameters(dim)
+
+
+@dataclass(frozen=True)
 class Stack:
     """`layers` blocks, repeating `pattern`; `groups` sets of weights are shared by runs of layers (ALBERT).
 
-    `projection` is the width of a last linear layer without bias."""
+    `projection` is the width of a last linear layer without bias. With `top_query` one more layer follows the final
+    norm, whose queries are that many learned vectors, one a position, in place of hidden states (Zeng et al. 2021,
+    PanGu-alpha, section 2.2). A `convolution` of the stack's input is added to the
+    first layer's output and normed (DeBERTa v2)."""
 
     layers: int
     pattern: tuple[Block, ...]
     causal: bool = False
     groups: int | None = None
     position_bias: RelativeBuckets | None = None
+    distances: DistanceVectors | None = None
+    convolution: Convolution | None = None
     final_norm: Norm | None = None
     projection: int | None = None
+    top_query: int | None = None
     final_dropout: float = 0.0
 
     def block(self, layer: int) -> Block:
@@ -244,6 +320,9 @@ class Stack:
         bias = self.position_bias.buckets * self.pattern[0].attention.heads if self.position_bias else 0
         norm = self.final_norm.num_parameters(dim) if self.final_norm else 0
         norm += dim * (self.projection or 0)
+        norm += sum(part.num_parameters(dim) for part in (self.distances, self.convolution) if part is not None)
+        if self.top_query is not None:
+            norm += self.block(self.layers).num_parameters(dim) + self.top_query * dim
         return bias + norm + sum(self.block(i).num_parameters(dim, memory) for i in range(self.weight_sets))
 
 
@@ -251,25 +330,35 @@ class Stack:
 class Embedding:
     """Token vectors plus positions, segments and task types; `width` below the model's dim is projected up to it.
 
-    `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim))."""
+    `block_positions` are the rows of a table for tokens' second coordinates (Du et al. 2022, GLM, section 2.1).
+    `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim)). What is `projected` is the "sum" of all, or
+    the "tokens" alone, to which vectors of the model's dim are added then (OPT). The norm follows the sum of vectors, or
+    its projection (DeBERTa)."""
 
     width: int
     positions: LearnedPositions | Sinusoids | None = None
     segments: int = 0
     task_types: int = 0
+    block_positions: int = 0
     scale: float = 1.0
     norm: Norm | None = None
+    norm_after: Literal["sum", "projection"] = "sum"
+    projected: Literal["sum", "tokens"] = "sum"
     projection_bias: bool = True
     dropout: float = 0.0
 
+    def sum_dim(self, dim: int) -> int:
+        """The width at which token, position, segment and task vectors are added, in a model of `dim` dimensions."""
+        return self.width if self.projected == "sum" else dim
+
     def num_parameters(self, vocab: int, dim: int) -> int:
         """Numbers of all tables, the norm and the projection."""
-        rows = vocab + self.segments + self.task_types
+        rows = self.segments + self.task_types + self.block_positions
         if isinstance(self.positions, LearnedPositions):
             rows += self.positions.max + self.positions.offset
-        norm = self.norm.num_parameters(self.width) if self.norm else 0
+        norm = self.norm.num_parameters(self.sum_dim(dim) if self.norm_after == "sum" else dim) if self.norm else 0
         projection = _linear(self.width, dim, self.projection_bias) if self.width != dim else 0
-        return rows * self.width + norm + projection
+        return vocab * self.width + rows * self.sum_dim(dim) + norm + projection
 
 
 @dataclass(frozen=True)
@@ -318,3 +407,19 @@ class Head:
 
 def _linear(inputs: int, outputs: int, bias: bool) -> int:
     return inputs * outputs + (outputs if bias else 0)
+
+
+@dataclass(frozen=True)
+class Infilling:
+    """Autoregressive blank infilling (Du et al. 2022, GLM, section 2.1): a context with blanks, then what fills one.
+
+    The token `start` ends a row's context, of which all tokens see each other; from it on, tokens see the context and
+    what came before. Their first coordinate is the blank's position, the second counts from 1; in the context the first
+    is the position, the second 0. `blanks` are the tokens that mark a blank; filled is the one that comes `first`, in
+    their list or in the text. Behind a blank of `running` kind the first coordinate counts on (GLM-130B's [gMASK]).
+    """
+
+    start: int
+    blanks: tuple[int, ...]
+    first: Literal["listed", "in-text"] = "listed"
+    running: tuple[int, ...] = ()

@@ -10,6 +10,8 @@ from typing import Any
 
 from moduformer.architecture.parts import (
     ALiBi,
+    Disentangled,
+    DynamicScaling,
     FeedForward,
     LearnedPositions,
     LinearScaling,
@@ -41,12 +43,14 @@ def plain(value: Any) -> Any:
 
 _TAGGED = (
     LinearScaling,
+    DynamicScaling,
     Llama3Scaling,
     YarnScaling,
     LearnedPositions,
     Sinusoids,
     Rotary,
     ALiBi,
+    Disentangled,
     FeedForward,
     MixtureOfExperts,
     Projector,

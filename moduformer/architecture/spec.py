@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from moduformer.architecture.difference import Difference, difference
-from moduformer.architecture.parts import Embedding, Head, HeadKind, Stack
+from moduformer.architecture.parts import Embedding, Head, HeadKind, Infilling, Stack
 from moduformer.architecture.plain_data import construct, plain
 from moduformer.architecture.validation import validate
 from moduformer.architecture.vision import Vision
@@ -19,7 +19,8 @@ class Spec:
     A model that only sees has no stack of its own beside its `vision`, and a `vocab` of 0; `heads` then read the image.
 
     A decoder beside an encoder reads the same `embedding`, unless it has a `target_embedding` of its own: with a
-    `target_vocab` that one has its own token table too, otherwise it shares the table."""
+    `target_vocab` that one has its own token table too, otherwise it shares the table. `infilling` says by special
+    tokens where a decoder's tokens stand, and how much of a row all of it sees."""
 
     vocab: int
     dim: int
@@ -29,6 +30,7 @@ class Spec:
     heads: tuple[Head, ...] = ()
     target_embedding: Embedding | None = None
     target_vocab: int | None = None
+    infilling: Infilling | None = None
     pad_id: int | None = None
     bos_id: int | None = None
     eos_id: int | tuple[int, ...] | None = None

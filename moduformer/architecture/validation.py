@@ -8,7 +8,16 @@ import types
 import typing
 from typing import Any, Literal
 
-from moduformer.architecture.parts import Attention, Llama3Scaling, MixtureOfExperts, RelativeBuckets, Rotary, Stack
+from moduformer.architecture.parts import (
+    Attention,
+    Disentangled,
+    DistanceVectors,
+    Llama3Scaling,
+    MixtureOfExperts,
+    RelativeBuckets,
+    Rotary,
+    Stack,
+)
 from moduformer.architecture.plain_data import hints_of
 from moduformer.architecture.vision import QFormer, Vision
 from moduformer.errors import SpecError
@@ -40,6 +49,13 @@ def validate(spec: Any) -> None:
         raise SpecError("target_embedding shares the token table without a target_vocab, so its width must be equal")
     if spec.target_embedding and (spec.target_embedding.segments or spec.target_embedding.task_types):
         raise SpecError("target_embedding: a decoder beside an encoder gets no segments and no task types")
+    if spec.infilling is not None:
+        if both or spec.decoder is None or not spec.decoder.causal:
+            raise SpecError("infilling is for a causal decoder without an encoder")
+        if not spec.infilling.blanks:
+            raise SpecError("infilling.blanks is empty; it names the tokens that mark a blank")
+        if not set(spec.infilling.running) <= set(spec.infilling.blanks):
+            raise SpecError("infilling.running must be some of infilling.blanks")
     _check_heads(spec)
 
 
@@ -49,7 +65,8 @@ MAX_SIZE = 2**24
 MAX_LAYERS = 10_000
 
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("segments", "task_types", "offset", "uncounted", "vocab", "depth"), (0, MAX_SIZE)),
+    **dict.fromkeys(("segments", "task_types", "block_positions", "offset", "uncounted", "vocab", "depth"), (0, MAX_SIZE)),
+    **dict.fromkeys(("start", "blanks", "running"), (0, MAX_SIZE)),
     **dict.fromkeys(("dropout", "final_dropout"), (0.0, 1.0)),
     **dict.fromkeys(("pad_id", "bos_id", "eos_id", "decoder_start_id", "image_token"), (-MAX_SIZE, MAX_SIZE)),
 }
@@ -109,9 +126,17 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
         )
     if not stack.pattern:
         raise SpecError(f"{name}.pattern is empty; it needs at least one Block")
+    if stack.top_query is not None and crossing:
+        raise SpecError(f"{name}.top_query is for a stack without cross_attention")
     period = len(stack.pattern)
     if stack.groups is not None and (stack.layers % period or stack.groups * period > stack.layers):
         raise SpecError(f"{name}.groups={stack.groups} does not divide {stack.layers} layers of {period} blocks")
+    if stack.distances is not None:
+        _check_distances(stack.distances, f"{name}.distances")
+    if (stack.distances is None) is any(_disentangled(block.attention) for block in stack.pattern):
+        raise SpecError(f"{name}: distances are for attention with Disentangled positions, which needs them")
+    if stack.convolution is not None and (stack.causal or not stack.convolution.width % 2):
+        raise SpecError(f"{name}.convolution: its width must be odd, and it sees tokens on both sides, so not causal")
     if stack.position_bias is not None:
         _check_buckets(stack, stack.position_bias, f"{name}.position_bias")
     if crossing and not any(block.cross_attention for block in stack.pattern):
@@ -129,6 +154,8 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
         if isinstance(feed_forward, MixtureOfExperts) and feed_forward.active > feed_forward.experts:
             raise SpecError(f"{name}: {feed_forward.active} active experts of {feed_forward.experts}")
         crossed = block.cross_attention
+        if isinstance(block.attention.position, Disentangled) and not block.attention.position.terms:
+            raise SpecError(f"{name}: Disentangled positions without terms have no effect")
         if crossing and crossed and (crossed.position or crossed.window or crossed.clip):
             raise SpecError(f"{name}: cross_attention has no positions, so it takes no position, no window and no clip")
         for part in filter(None, (block.attention, block.cross_attention)):
@@ -142,13 +169,31 @@ def _check_attention(part: Attention, name: str) -> None:
         raise SpecError(f"{name}: {part.heads:,} heads of {part.head_dim:,} are more than any published model has")
     if not isinstance(part.position, Rotary):
         return
-    if part.position.dim % 2 or part.position.dim > part.head_dim:
-        raise SpecError(f"{name}: rotary dim {part.position.dim} must be even and at most head_dim {part.head_dim}")
+    if part.position.axes > 2:
+        raise SpecError(f"{name}: a token has two coordinates, so rotary axes is 1 or 2, not {part.position.axes}")
+    pairs = 2 * part.position.axes
+    if part.position.dim % pairs or part.position.dim > part.head_dim:
+        even = "even" if pairs == 2 else f"a multiple of {pairs}"
+        raise SpecError(f"{name}: rotary dim {part.position.dim} must be {even} and at most head_dim {part.head_dim}")
     if part.position.base <= 1:
         raise SpecError(f"{name}: rotary base {part.position.base} must be above 1")
     scaling = part.position.scaling
     if isinstance(scaling, Llama3Scaling) and scaling.high_freq_factor <= scaling.low_freq_factor:
         raise SpecError(f"{name}: rotary high_freq_factor must be above low_freq_factor")
+
+
+def _disentangled(part: Attention) -> bool:
+    if not isinstance(part.position, Disentangled):
+        return False
+    if part.kv_heads != part.heads:
+        raise SpecError("attention with Disentangled positions has as many kv_heads as heads")
+    return True
+
+
+def _check_distances(part: DistanceVectors, path: str) -> None:
+    # Distances beyond half of the buckets are counted by log(distance / half) / log((max_distance - 1) / half).
+    if part.buckets is not None and (part.buckets < 2 or part.max_distance - 1 <= part.buckets // 2):
+        raise SpecError(f"{path}: {part.buckets} buckets cannot be spread up to a max_distance of {part.max_distance}")
 
 
 def _check_buckets(stack: Stack, bias: RelativeBuckets, path: str) -> None:

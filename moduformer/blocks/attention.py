@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from moduformer.blocks.linear import FusedLinear
 from moduformer.blocks.position import RelativeBias, Turns, alibi, rotary_turns, rotate
 from moduformer.cache import LayerCache, Placement
 from moduformer.kernels import Bias, Layout, Scores
-from moduformer.mask import EVERYTHING, Causal, Rule, Window
+from moduformer.mask import EVERYTHING, Causal, Prefix, Rule, Window
 from moduformer.trace import Trace
 
 
@@ -37,15 +38,23 @@ class Pass:
     memory: Memory | None = None
     trace: Trace | None = None
     position_bias: RelativeBias | None = None
+    distances: Callable[[Layout], Any] | None = None
     placements: dict[int | None, Placement] | None = None
     caches: list[LayerCache] | None = None
     _turns: dict[architecture.Rotary, Turns] = field(default_factory=dict)
     _biases: dict[Any, Bias] = field(default_factory=dict)
+    _made: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` returns, made once for all layers of this pass that ask under the same key."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def turns(self, settings: architecture.Rotary, dtype: torch.dtype) -> Turns:
         """Rotary angles of this pass, made once for all layers."""
         if settings not in self._turns:
-            self._turns[settings] = rotary_turns(settings, self.rows.positions, dtype)
+            self._turns[settings] = rotary_turns(settings, self.rows, dtype)
         return self._turns[settings]
 
     def bias(self, layout: Layout, settings: architecture.Attention, scale: float) -> Bias | None:
@@ -69,7 +78,7 @@ class Pass:
 
     def rule(self, window: int | None) -> Rule:
         """Who sees whom in a layer with this window."""
-        rule = Causal() if self.causal else EVERYTHING
+        rule = EVERYTHING if not self.causal else Causal() if self.rows.prefixes is None else Prefix()
         return rule if window is None else rule & Window(window)
 
 
@@ -86,7 +95,7 @@ class Attention(nn.Module):
     def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
         """`[tokens, dim]` to the same shape; `layer` counts from 0, `name` is for the trace."""
         settings = self.settings
-        heads = self.qkv(hidden).unflatten(-1, (-1, settings.head_dim))
+        heads = self.project(hidden, run.rows).unflatten(-1, (-1, settings.head_dim))
         if settings.clip is not None:
             heads = heads.clamp(-settings.clip, settings.clip)
         q, k, v = heads.split((settings.heads, settings.kv_heads, settings.kv_heads), dim=1)
@@ -99,6 +108,10 @@ class Attention(nn.Module):
             k, v = run.caches[layer].extend(k, v, placement, len(run.rows.lengths))
             layout = placement.layout or layout
         return self.mix(self.scores(q, k, v, layout, run, layer), run, name)
+
+    def project(self, hidden: Tensor, rows: Rows) -> Tensor:
+        """Queries, keys and values beside each other, `[tokens, (heads + 2 kv_heads) head_dim]`."""
+        return self.qkv(hidden)
 
     def scores(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout, run: Pass, layer: int) -> Scores:
         """What `kernels.attend` needs; an attention with scores of its own kind adds them here."""

@@ -7,9 +7,13 @@ from torch import Tensor, nn
 
 from moduformer import architecture
 from moduformer.blocks.attention import Attention, CrossAttention, Pass
+from moduformer.blocks.disentangled import DisentangledAttention
 from moduformer.blocks.experts import MixtureOfExperts
 from moduformer.blocks.feed_forward import FeedForward
 from moduformer.blocks.norm import Norm
+
+ATTENTIONS: dict[type, type[Attention]] = {architecture.Disentangled: DisentangledAttention}
+"""Positions whose scores are of a kind of their own."""
 
 
 class Block(nn.Module):
@@ -20,7 +24,7 @@ class Block(nn.Module):
     def __init__(self, settings: architecture.Block, dim: int, memory: int | None = None) -> None:
         super().__init__()
         self.settings = settings
-        self.attention = Attention(settings.attention, dim)
+        self.attention = ATTENTIONS.get(type(settings.attention.position), Attention)(settings.attention, dim)
         crossed = settings.cross_attention
         self.cross_attention = CrossAttention(crossed, dim, memory or dim) if crossed else None
         inner = settings.feed_forward

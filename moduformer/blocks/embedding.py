@@ -21,14 +21,16 @@ class Embedding(nn.Module):
         super().__init__()
         self.settings = settings
         self.tokens = tokens
-        positions = settings.positions
+        positions, inner = settings.positions, settings.sum_dim(dim)
         if isinstance(positions, LearnedPositions):
-            self.positions = nn.Embedding(positions.max + positions.offset, settings.width)
+            self.positions = nn.Embedding(positions.max + positions.offset, inner)
         if settings.segments:
-            self.segments = nn.Embedding(settings.segments, settings.width)
+            self.segments = nn.Embedding(settings.segments, inner)
         if settings.task_types:
-            self.task_types = nn.Embedding(settings.task_types, settings.width)
-        self.norm = Norm(settings.norm, settings.width) if settings.norm else None
+            self.task_types = nn.Embedding(settings.task_types, inner)
+        if settings.block_positions:
+            self.block_positions = nn.Embedding(settings.block_positions, inner)
+        self.norm = Norm(settings.norm, inner if settings.norm_after == "sum" else dim) if settings.norm else None
         self.projection = None
         if settings.width != dim:
             self.projection = nn.Linear(settings.width, dim, bias=settings.projection_bias)
@@ -46,24 +48,31 @@ class Embedding(nn.Module):
             hidden = hidden * settings.scale
         if given is not None:
             hidden = hidden.masked_scatter(given.places.unsqueeze(1), given.vectors.to(hidden.dtype))
+        if settings.projected == "tokens" and self.projection is not None:
+            hidden = self.projection(hidden)
         if isinstance(settings.positions, LearnedPositions):
             hidden = hidden + self.positions(self._position_rows(settings.positions, batch))
         elif isinstance(settings.positions, Sinusoids):
-            hidden = hidden + sinusoids(settings.positions, batch.rows.positions, settings.width, hidden.dtype)
+            hidden = hidden + sinusoids(settings.positions, batch.rows.coordinate(0), hidden.shape[-1], hidden.dtype)
+        if settings.block_positions:
+            hidden = hidden + _look_up(self.block_positions, batch.rows.coordinate(1), "block position")
         if settings.segments:
             segments = torch.zeros_like(batch.tokens) if batch.segments is None else batch.segments
             hidden = hidden + _look_up(self.segments, segments, "token type id")
         if settings.task_types:
             task_types = torch.zeros_like(batch.tokens) if batch.task_types is None else batch.task_types
             hidden = hidden + _look_up(self.task_types, task_types, "task type id")
+        if settings.projected == "sum" and settings.norm_after == "projection" and self.projection is not None:
+            hidden = self.projection(hidden)
         if self.norm is not None:
             hidden = self.norm(hidden)
         hidden = F.dropout(hidden, settings.dropout, self.training)
-        return hidden if self.projection is None else self.projection(hidden)
+        last = settings.projected == "sum" and settings.norm_after == "sum" and self.projection is not None
+        return self.projection(hidden) if last else hidden
 
     @staticmethod
     def _position_rows(positions: LearnedPositions, batch: Batch) -> Tensor:
-        places = batch.rows.positions
+        places = batch.rows.coordinate(0)
         if positions.uncounted is not None:
             counted = batch.tokens != positions.uncounted
             if not bool(counted.all()):

@@ -36,6 +36,8 @@ class Head(nn.Module):
         self.settings = settings
         self.norm = Norm(settings.norm, dim) if settings.norm else None
         self.transform = Transform(settings.transform, dim) if settings.transform else None
+        # Takes the place of the product with weight and bias where that is not of floats (see `quantize`).
+        self.product: nn.Module | None = None
         width = settings.transform.width if settings.transform else dim
         if settings.kind == "pool":
             return
@@ -57,12 +59,17 @@ class Head(nn.Module):
             return hidden
         if self.settings.scale != 1.0:
             hidden = hidden * self.settings.scale
-        weight = embedding if self.settings.tied else self.weight
-        if self.settings.normalised:
-            weight = F.normalize(weight)
-        logits = F.linear(hidden, weight, self.bias)
+        if self.product is not None:
+            logits = self.product(hidden)
+        else:
+            logits = F.linear(hidden, self.table(embedding), self.bias)
         cap = self.settings.softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def table(self, embedding: Tensor) -> Tensor:
+        """The matrix `[outputs, dim]` that gives the logits; `embedding` is the token table, for a tied head."""
+        weight = embedding if self.settings.tied else self.weight
+        return F.normalize(weight) if self.settings.normalised else weight
 
 
 def read(settings: architecture.Head, hidden: Tensor, rows: Rows, tokens: Tensor, eos: tuple[int, ...]) -> Tensor:

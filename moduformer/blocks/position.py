@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from moduformer import architecture
-from moduformer.architecture import LinearScaling, Llama3Scaling, YarnScaling
+from moduformer.architecture import DynamicScaling, LinearScaling, Llama3Scaling, YarnScaling
+from moduformer.batch import Rows
 
 Turns = tuple[Tensor, Tensor]
-"""Cosines and sines of every token's angles, `[tokens, 1, dim / 2]` each."""
+"""Cosines and sines of every token's angles, `[tokens, 1, axes, dim / axes / 2]` each."""
 
 
-def rotary_turns(settings: architecture.Rotary, positions: Tensor, dtype: torch.dtype) -> Turns:
-    """The angles of RoFormer (Su et al. 2021, eq. 14-15) for integer positions `[tokens]`, made in float32."""
-    frequencies, temperature = _frequencies(settings, positions.device)
+def rotary_turns(settings: architecture.Rotary, rows: Rows, dtype: torch.dtype) -> Turns:
+    """The angles of RoFormer (Su et al. 2021, eq. 14-15) for the tokens of some rows, made in float32."""
+    frequencies, temperature = _frequencies(settings, rows)
+    positions = torch.stack([rows.coordinate(axis) for axis in range(settings.axes)], dim=-1)
     angles = positions.float().unsqueeze(-1) * frequencies
     cos, sin = angles.cos() * temperature, angles.sin() * temperature
     return cos.to(dtype).unsqueeze(1), sin.to(dtype).unsqueeze(1)
@@ -26,19 +28,26 @@ def rotate(heads: Tensor, turns: Turns, settings: architecture.Rotary) -> Tensor
     """Turns the first `dim` dimensions of `[tokens, heads, head_dim]`."""
     cos, sin = turns
     turned, rest = heads[..., : settings.dim], heads[..., settings.dim :]
+    turned = turned.unflatten(-1, (settings.axes, -1))
     if settings.pairing == "halves":
         a, b = turned.chunk(2, dim=-1)
         out = torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
     else:
         a, b = turned.unflatten(-1, (-1, 2)).unbind(-1)
         out = torch.stack((a * cos - b * sin, b * cos + a * sin), dim=-1).flatten(-2)
+    out = out.flatten(-2)
     return out if rest.shape[-1] == 0 else torch.cat((out, rest), dim=-1)
 
 
-def _frequencies(settings: architecture.Rotary, device: torch.device) -> tuple[Tensor, float]:
-    exponents = torch.arange(0, settings.dim, 2, device=device).float() / settings.dim
+def _frequencies(settings: architecture.Rotary, rows: Rows) -> tuple[Tensor, float]:
+    device, dim, scaling = rows.positions.device, settings.dim // settings.axes, settings.scaling
+    exponents = torch.arange(0, dim, 2, device=device).float() / dim
+    if isinstance(scaling, DynamicScaling):
+        longer = (rows.positions[rows.ends] + 1).float() / scaling.original_context
+        growth = (scaling.factor * longer - (scaling.factor - 1)) ** (dim / max(dim - 2, 1))
+        base = settings.base * torch.where(longer > 1, growth, torch.ones_like(growth))
+        return (1.0 / base[rows.row_of, None, None] ** exponents), 1.0
     frequencies = 1.0 / settings.base**exponents
-    scaling = settings.scaling
     if isinstance(scaling, LinearScaling):
         return frequencies / scaling.factor, 1.0
     if isinstance(scaling, Llama3Scaling):
@@ -50,11 +59,11 @@ def _frequencies(settings: architecture.Rotary, device: torch.device) -> tuple[T
         # Peng et al. 2023, section 3.2: the dimension at which a wave turns `beta` times within the context.
         def dimension(beta: float) -> float:
             turns = scaling.original_context / (beta * 2 * math.pi)
-            return settings.dim * math.log(turns) / (2 * math.log(settings.base))
+            return dim * math.log(turns) / (2 * math.log(settings.base))
 
         low = max(math.floor(dimension(scaling.beta_fast)), 0)
-        high = min(math.ceil(dimension(scaling.beta_slow)), settings.dim - 1)
-        ramp = (torch.arange(settings.dim // 2, device=device).float() - low) / max(high - low, 0.001)
+        high = min(math.ceil(dimension(scaling.beta_slow)), dim - 1)
+        ramp = (torch.arange(dim // 2, device=device).float() - low) / max(high - low, 0.001)
         interpolated = ramp.clamp(0, 1)
         mixed = frequencies / scaling.factor * interpolated + frequencies * (1 - interpolated)
         return mixed, 1.0 if scaling.factor <= 1 else 0.1 * math.log(scaling.factor) + 1.0

@@ -9,8 +9,11 @@ from moduformer import architecture
 from moduformer.batch import Rows
 from moduformer.blocks.attention import Memory, Pass
 from moduformer.blocks.block import Block
+from moduformer.blocks.convolution import Convolution
+from moduformer.blocks.disentangled import DistanceVectors
 from moduformer.blocks.norm import Norm
 from moduformer.blocks.position import RelativeBias
+from moduformer.blocks.top_query import TopQueryBlock
 from moduformer.cache import Cache
 from moduformer.kernels import Layout
 from moduformer.trace import Trace
@@ -29,8 +32,13 @@ class Stack(nn.Module):
             if settings.position_bias
             else None
         )
+        self.distances = DistanceVectors(settings.distances, dim) if settings.distances else None
+        self.convolution = Convolution(settings.convolution, dim) if settings.convolution else None
         self.norm = Norm(settings.final_norm, dim) if settings.final_norm else None
         self.projection = nn.Linear(dim, settings.projection, bias=False) if settings.projection else None
+        self.top_query = None
+        if settings.top_query is not None:
+            self.top_query = TopQueryBlock(settings.block(settings.layers), dim, settings.top_query)
 
     def layer(self, number: int) -> Block:
         """The block that computes layer `number`, counted from 0."""
@@ -56,15 +64,21 @@ class Stack(nn.Module):
             memory=memory,
             trace=trace,
             position_bias=self.position_bias,
+            distances=self.distances,
             placements=placements,
             caches=None if cache is None else cache.layers,
         )
+        inputs = hidden
         for number in range(self.settings.layers if depth is None else depth):
             hidden = self.layer(number)(hidden, run, number, f"{self.name}.{number}")
+            if number == 0 and self.convolution is not None:
+                hidden = self.convolution(inputs, hidden, rows)
         if depth is not None:
             return hidden
         if self.norm is not None:
             hidden = self.norm(hidden)
+        if self.top_query is not None:
+            hidden = self.top_query(hidden, run, self.settings.layers, f"{self.name}.top_query")
         if self.projection is not None:
             hidden = self.projection(hidden)
         return F.dropout(hidden, self.settings.final_dropout, self.training)

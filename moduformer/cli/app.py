@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from moduformer import __version__
-from moduformer.cli import architecture, classify, data, demo, training
+from moduformer.cli import architecture, classify, data, demo, generating, training
 from moduformer.errors import ModuformerError
 
 INTERRUPTED = 130
@@ -63,6 +63,8 @@ app.command("demo")(demo.demo)
 app.command("train")(training.train)
 app.command("predict")(classify.predict)
 app.command("evaluate")(classify.evaluate)
+app.command("generate")(generating.generate)
+app.command("chat")(generating.chat)
 app.command("explore")(data.explore)
 app.command("show")(architecture.show)
 app.command("diff")(architecture.diff)

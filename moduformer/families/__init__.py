@@ -13,17 +13,25 @@ from moduformer.families.family import Family
 MODEL_TYPES = {
     "albert": "albert",
     "bert": "bert",
+    "biogpt": "biogpt",
     "blip": "blip",
+    "bloom": "bloom",
     "clip": "clip",
     "clip_text_model": "clip",
     "clip_vision_model": "clip",
+    "codegen": "codegen",
+    "deberta-v2": "deberta_v2",
     "distilbert": "distilbert",
     "electra": "electra",
     "ernie": "ernie",
     "gpt2": "gpt2",
+    "gpt_neo": "gpt_neo",
     "gpt_neox": "gpt_neox",
+    "gptj": "gptj",
     "llama": "llama",
     "moduformer": "native",
+    "openai-gpt": "openai",
+    "opt": "opt",
     "roberta": "roberta",
     "t5": "t5",
     "transformer": "transformer",
@@ -57,7 +65,7 @@ def spec(name: str) -> Spec:
     import difflib
 
     presets = {preset: member for member in families() for preset in member.presets}
-    plain = name.rpartition("/")[2]
+    plain = name.rpartition("/")[2].lower()
     found = name if name in presets else plain
     if found not in presets:
         near = [preset for preset in presets if preset.startswith(plain)]

@@ -37,6 +37,7 @@ class Family:
     """A model type: a template spec, the rules for its config, the rows of its tensors and its published sizes.
 
     `unused` are patterns of tensors that files hold but that are not parameters. `presets` are configs by name.
+    `older_names` are parts of tensor names and `older_keys` keys of a config that files have in place of today's.
     """
 
     model_type: str
@@ -49,10 +50,12 @@ class Family:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dialects: Mapping[str, Dialect] = field(default_factory=dict)
     older_names: tuple[tuple[str, str], ...] = ()
+    older_keys: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, config: Config, architecture: str | None = None) -> Spec:
         """The spec of a config, with the heads of one of the family's architectures (the body alone if None)."""
         chosen = self.architecture(architecture)
+        config = {**config, **{new: config[old] for old, new in self.older_keys.items() if old in config}}
         left_out: dict[str, Any] = dict.fromkeys(chosen.without)
         body = replace(self.template, heads=chosen.heads, **left_out)
         if body.vision is not None:
@@ -110,6 +113,40 @@ class Family:
 
 
 _PARTS = ("encoder", "decoder", "target_embedding", "target_vocab", "vision")
+
+
+LANGUAGE_MODEL = Head("language-model", bias=False)
+
+
+def decoder_architectures(
+    name: str,
+    *tasks: str,
+    language_model: Head = LANGUAGE_MODEL,
+    prefixes: Mapping[str, str] = {},
+) -> dict[str, Architecture]:
+    """The body of a decoder-only family, its language model, and those of the three labelled tasks that it has.
+
+    `tasks` are class names without the family's; `prefixes` say where a task's body has a prefix of its own.
+    """
+    heads = {
+        "ForSequenceClassification": Head("classify", reads="last", outputs=2, bias=False),
+        "ForTokenClassification": Head("tag", outputs=2),
+        "ForQuestionAnswering": Head("span", outputs=2),
+    }
+    return {
+        f"{name}Model": Architecture(prefix=""),
+        f"{name}ForCausalLM": Architecture((language_model,)),
+        **{f"{name}{task}": Architecture((heads[task],), prefixes.get(task)) for task in tasks or heads},
+    }
+
+
+DECODER_HEADS = (
+    Row("lm_head", "heads.language-model", head=True),
+    Row("score", "heads.classify", head=True),
+    Row("classifier", "heads.tag", head=True),
+    Row("qa_outputs", "heads.span", head=True),
+)
+"""The rows of these heads, as GPT-2 and its descendants name them."""
 
 
 def num_labels(config: Config) -> int:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, Norm, Rotary, Spec, Stack
-from moduformer.families.family import Architecture, Dialect, Family
-from moduformer.weights.config import ACTIVATIONS, HeadSize, Otherwise, Rotation, TokenIds, key
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, Norm, Rotary, Spec, Stack
+from moduformer.families.family import Architecture, Dialect, Family, decoder_architectures
+from moduformer.weights.config import ACTIVATIONS, HeadSize, Otherwise, Rotation, Rule, TokenIds, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
 
@@ -53,6 +53,16 @@ def from_gguf(header: Mapping[str, Any]) -> dict[str, Any]:
     if (number := header.get("tokenizer.ggml.padding_token_id")) is not None:
         config["pad_token_id"] = number
     return config
+
+
+def without_keys(*names: str) -> tuple[Rule, ...]:
+    """LLaMA's rules for a relative whose config has no such keys."""
+    return tuple(rule for rule in FAMILY.rules if getattr(rule, "name", None) not in names)
+
+
+def architectures(name: str, *tasks: str, span_prefix: str | None = None) -> dict[str, Architecture]:
+    """LLaMA's classes under a relative's name."""
+    return decoder_architectures(name, *tasks, prefixes={"ForQuestionAnswering": span_prefix} if span_prefix else {})
 
 
 # llama.cpp stores the two halves of each rotary pair side by side.
@@ -112,13 +122,7 @@ FAMILY = Family(
         Row("score", "heads.tag", head=True),
         Row("qa_outputs", "heads.span", head=True),
     ),
-    architectures={
-        "LlamaModel": Architecture(prefix=""),
-        "LlamaForCausalLM": Architecture((Head("language-model", bias=False),)),
-        "LlamaForSequenceClassification": Architecture((Head("classify", reads="last", outputs=2, bias=False),)),
-        "LlamaForTokenClassification": Architecture((Head("tag", outputs=2),)),
-        "LlamaForQuestionAnswering": Architecture((Head("span", outputs=2),), prefix="transformer."),
-    },
+    architectures=architectures("Llama", span_prefix="transformer."),
     prefix="model.",
     unused=(r"(model\.)?(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",),
     presets={

@@ -42,7 +42,8 @@ class Decoding:
         prefix: with an encoder, how every row of the decoder begins; None takes the spec's `decoder_start_id`. One
             list for all rows, or one a row.
 
-    Rows keep the caller's order. `active[i]` is the caller's number of row `i` here; `rows[i]` its text. Nothing is
+    Rows keep the caller's order. `active[i]` is the caller's number of row `i` here, `rows[i]` its text, and
+    `prompts[active[i]]` what it began with (an encoder's source, where there is one). Nothing is
     recorded for gradients. Raises `TextError` for a model that cannot continue a text, and for ids or lengths the model
     has no room for.
     """
@@ -60,6 +61,7 @@ class Decoding:
         # A cache wants its rows in one order for good.
         batch = batch.select([batch.order.index(i) for i in range(len(batch.order))])
         count = len(batch.order)
+        self.prompts: list[list[int]] = [ids.tolist() for ids in batch.tokens.split(batch.rows.lengths)]
         self.active = list(range(count))
         self.cache = model.cache(count)
         self._source: Batch | None = None
@@ -68,7 +70,7 @@ class Decoding:
         if spec.encoder is None:
             if prefix is not None:
                 raise TextError("a prefix of the decoder is for models with an encoder; put it into the prompt")
-            self.rows = [Row(ids.tolist(), len(ids)) for ids in batch.tokens.split(batch.rows.lengths)]
+            self.rows = [Row(list(ids), len(ids)) for ids in self.prompts]
             self._run(batch, batch.rows.ends)
         else:
             begin = _prefixes(prefix, spec.decoder_start_id, count)

@@ -22,7 +22,7 @@ def generate(model: Model, prompts: Batch | Sequence[Sequence[int]], request: Re
     """The strategy: `num_return_sequences` results a prompt, read once, in the order of their generators."""
     decoding = Decoding(model, prompts, request.prefix)
     count, copies = len(decoding.rows), request.settings.num_return_sequences
-    generators = request.generators(count) if request.settings.do_sample else []
+    generators = request.generators(decoding.prompts) if request.settings.do_sample else []
     if copies > 1:
         decoding.select([row for row in range(count) for _ in range(copies)])
     made = write(decoding, request, generators)

@@ -42,8 +42,8 @@ class GenerationSettings:
     """Named as in Hugging Face, with its defaults (`top_k` is 50 there; 0 switches it off).
 
     Lengths: `max_length` and `min_length` count the prompt (or the decoder's prefix), the other two only new tokens,
-    which have the last word; without either, 20 new tokens are made. `seed` makes sampling repeatable: one number that
-    every row starts from, so that a row's text is the same alone and in a batch, or one a prompt. `regex` and
+    which have the last word; without either, 20 new tokens are made. `seed` makes sampling repeatable, and a
+    prompt's text the same alone and in a batch: one number, or one a prompt. `regex` and
     `json_schema` bind the text to a form. Raises `TextError` for a value out of range.
     """
 
@@ -87,7 +87,8 @@ class GenerationSettings:
 
     def __post_init__(self) -> None:
         for name, (kind, low, high) in _RANGES.items():
-            _check(name, getattr(self, name), kind, low, high)
+            if getattr(self, name) is not None or _DEFAULTS[name] is not None:
+                _check(name, getattr(self, name), kind, low, high)
         for name in ("suppress_tokens", "begin_suppress_tokens", "forced_eos_token_id", "eos_token_id"):
             for token in getattr(self, name):
                 _check(name, token, int, 0, MAX_TOKENS)
@@ -261,8 +262,6 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _check(name: str, value: Any, kind: type, low: float, high: float) -> None:
-    if value is None:
-        return
     fits = isinstance(value, int) and not isinstance(value, bool) if kind is int else _is_number(value)
     if not fits or not low <= value <= high:
         sort = "a whole number" if kind is int else "a number"

@@ -6,6 +6,7 @@ add one, write such a function and give it a line in `STRATEGIES` and a conditio
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -64,30 +65,35 @@ class Request:
         """Everything that changes logits before sampling (see `GenerationSettings.warpers`)."""
         return [*self.settings.processors(self.max_new_tokens), *self.processors]
 
-    def generators(self, prompts: int) -> list[torch.Generator]:
+    def generators(self, prompts: Sequence[Sequence[int]]) -> list[torch.Generator]:
         """A source of chance for every result, prompt after prompt, which no other result draws from.
 
-        Result `k` of a prompt depends on its seed and `k` only. Without a seed they come from PyTorch's global state.
+        Result `k` of a prompt depends on the seed, the prompt's ids and `k`, not on other prompts nor their number.
+        Without a seed all come from PyTorch's global state.
         """
         seed, copies = self.settings.seed, self.settings.num_return_sequences
         if seed is None:
-            seeds = torch.randint(2**62, (prompts,)).tolist()
+            seeds = torch.randint(2**62, (len(prompts),)).tolist()
         elif isinstance(seed, tuple):
-            if len(seed) != prompts:
-                raise TextError(f"there are {prompts} prompts but {len(seed)} seeds; give one number, or one a prompt")
+            if len(seed) != len(prompts):
+                raise TextError(
+                    f"there are {len(prompts)} prompts but {len(seed)} seeds; give one number, or one a prompt"
+                )
             seeds = list(seed)
         else:
-            seeds = [seed] * prompts
-        return [generator(first, copy) for first in seeds for copy in range(copies)]
+            seeds = [seed] * len(prompts)
+        return [generator(own, ids, copy) for own, ids in zip(seeds, prompts) for copy in range(copies)]
 
 
-def generator(seed: int, number: int = 0) -> torch.Generator:
-    """A generator of its own for result `number` of a request; neighbouring seeds share nothing."""
-    # Mersenne twisters of seeds that differ in few bits begin alike, so the bits are mixed (splitmix64).
-    mixed = (seed + 0x9E3779B97F4A7C15 * (number + 1)) & (2**64 - 1)
-    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
-    return torch.Generator().manual_seed((mixed ^ (mixed >> 31)) & (2**63 - 1))
+def generator(seed: int, prompt: Sequence[int] = (), copy: int = 0) -> torch.Generator:
+    """The source of chance for result `copy` of a prompt.
+
+    The prompt takes part, or two prompts of one batch would be continued with the same luck.
+    """
+    # Mersenne twisters whose seeds differ in few bits begin alike; hashing tells them apart.
+    words = ",".join(map(str, (seed, copy, *prompt)))
+    mixed = hashlib.blake2b(words.encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(mixed, "big") >> 1)
 
 
 Strategy = Callable[["Model", Batch | Sequence[Sequence[int]], Request], list[list[Made]]]
@@ -125,10 +131,15 @@ def run(model: Model, prompts: Batch | Sequence[Sequence[int]], request: Request
     strategy: Strategy = _function(STRATEGIES[name], f"{name} search")
     if request.watch is not None and name == "beam":
         raise TextError("beams cannot be streamed or stopped at a text: which one is best is known at the end")
-    if request.settings.regex is not None or request.settings.json_schema is not None:
-        bind = _function(CONSTRAINT, "binding a text to a form")
-        request = replace(request, processors=[*request.processors, bind(model, request)])
-    return strategy(model, prompts, request)
+    return strategy(model, prompts, bound(model, request))
+
+
+def bound(model: Model, request: Request) -> Request:
+    """The request with the processor that its `regex` or `json_schema` asks for."""
+    if request.settings.regex is None and request.settings.json_schema is None:
+        return request
+    bind = _function(CONSTRAINT, "binding a text to a form")
+    return replace(request, processors=[*request.processors, bind(model, request)])
 
 
 def _function(place: str, what: str) -> Callable[..., Any]:

@@ -27,7 +27,7 @@ class TextStream:
 
     Arguments:
         tokenizer: decodes the tokens.
-        stops: the text ends before the first of these.
+        stops: the text ends before the first of these to be complete.
         emit: called with every piece of text as soon as it is certain; the pieces together are `text`.
 
     A character whose bytes are still coming is held back, and so is what may be the beginning of a stop string. After
@@ -95,9 +95,10 @@ class TextStream:
     def _look(self) -> bool:
         """Looks for stop strings in what is not sent yet, and sends what cannot be part of one."""
         found = [(self._certain.find(stop, self._sent), stop) for stop in self._stops]
-        hits = sorted((place, stop) for place, stop in found if place >= 0)
+        # The one that is complete first, so that it does not matter how the text is cut into tokens.
+        hits = sorted((place + len(stop), place, stop) for place, stop in found if place >= 0)
         if hits:
-            place, self.stop = hits[0]
+            _, place, self.stop = hits[0]
             self._send(place)
             self.finished = True
             return True

@@ -120,6 +120,8 @@ def new_classifier(source: str | Path, classes: LabelSet, seed: int, device: str
     that has no classifier of its own gets a head on the mean of all states.
     """
     body = load(source, "feature-extraction", device)
+    if body.quantization is not None:
+        raise TrainingError(f"{source} is quantised and cannot be trained; start from its float checkpoint")
     if body.origin is None or (body.encoder is not None and body.decoder is not None):
         raise TrainingError(f"{source} has an encoder and a decoder; a classifier needs a model with one of them")
     member, config = body.origin.family, dict(body.origin.config)

@@ -100,11 +100,16 @@ class Lora(nn.Module):
         seed: of the new weights.
 
     Raises:
-        TrainingError: the model has no projection of the wanted names.
+        TrainingError: the model has no projection of the wanted names, or is quantised.
     """
 
     def __init__(self, model: Model, settings: LoraSettings | None = None, seed: int = 0) -> None:
         super().__init__()
+        if model.quantization is not None:
+            raise TrainingError(
+                f"adapters stand beside float weights, but this model's are {model.quantization.scheme} codes; "
+                "train them on the float model and quantise after merging"
+            )
         self.settings = settings or LoraSettings()
         self.layers = nn.ModuleDict()
         self._bases: dict[str, nn.Linear] = {}

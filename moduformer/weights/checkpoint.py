@@ -56,6 +56,8 @@ class Origin:
     config: dict[str, Any]
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     doubles: dict[str, str] = field(default_factory=dict)
+    heads: dict[str, str] = field(default_factory=dict)
+    """Parameters of heads that the file has under another of their names."""
 
 
 def load_checkpoint(
@@ -77,7 +79,7 @@ def load_checkpoint(
             dialect_name = "gguf"
         config = _container_config(tensors, dialect_name) if dialect_name in ("gguf", "E5S1") else read_config(path)
         notes: list[str] = []
-        config = _as_data(config, "", notes)
+        config = as_data(config, "", notes)
         member = _family(config, path)
         dialect = member.dialects.get(dialect_name)
         if labels is not None:
@@ -85,7 +87,7 @@ def load_checkpoint(
             config["label2id"] = {label: i for i, label in enumerate(labels)}
         architecture = _architecture(member, config, task)
         spec = member.read(config, architecture)
-        _bound(spec, tensors)
+        bound_layers(spec, tensors)
         rows = (
             member.rows
             if dialect is None
@@ -105,9 +107,9 @@ def load_checkpoint(
     _check_filled(model)
     model.origin = origin
     origin.config["architectures"] = [architecture]
-    model.labels = _labels(config)
+    model.labels = labels_of(config)
     stored = read_generation_config(path)
-    model.generation_config = None if stored is None else _as_data(stored, "", notes)
+    model.generation_config = None if stored is None else as_data(stored, "", notes)
     return model.eval()
 
 
@@ -139,16 +141,16 @@ def _container_config(tensors: TensorFile, name: str) -> dict[str, Any]:
         raise CheckpointError(f"{tensors.path}: the header does not describe a model: {error}") from None
 
 
-def _as_data(value: Any, path: str, notes: list[str]) -> Any:
+def as_data(value: Any, path: str, notes: list[str]) -> Any:
     """A config without the keys that name code, at any depth, each named in `notes`; refuses what no JSON can hold."""
     if path.count(".") > MAX_CONFIG_DEPTH:
         raise CheckpointError(f"config.json is nested deeper than {MAX_CONFIG_DEPTH} objects at {quoted(path[:80])}")
     if isinstance(value, dict):
         code = [name for name in value if RUNS_CODE.fullmatch(name)]
         notes += [f"config key {f'{path}.{name}'.lstrip('.')!r:.80} names code and is ignored" for name in code]
-        return {name: _as_data(inner, f"{path}.{name}", notes) for name, inner in value.items() if name not in code}
+        return {name: as_data(inner, f"{path}.{name}", notes) for name, inner in value.items() if name not in code}
     if isinstance(value, list):
-        return [_as_data(inner, f"{path}.", notes) for inner in value]
+        return [as_data(inner, f"{path}.", notes) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         raise CheckpointError(f"config.json: {quoted(path.lstrip('.'))} is {value!r}, which is not a number")
     if isinstance(value, str) and not value.isascii():
@@ -182,7 +184,7 @@ def _architecture(member: Family, config: Mapping[str, Any], task: str | None) -
     return names[0]
 
 
-def _bound(spec: Spec, tensors: TensorFile) -> None:
+def bound_layers(spec: Spec, tensors: TensorFile) -> None:
     """Refuses a config that describes far more than its files hold, before any module is made."""
     seen = spec.vision.stack if spec.vision else None
     sets = sum(stack.weight_sets for stack in (spec.encoder, spec.decoder, seen) if stack is not None)
@@ -205,11 +207,9 @@ def _without_absent_pool(spec: Spec, rows: tuple[Row, ...], found: Mapping[str, 
 
 
 def _names(tensors: TensorFile, member: Family) -> dict[str, str]:
-    """Today's name of each tensor, and the name it has in the file. Tensors that are no parameters are left out."""
+    """Today's name of each tensor, and the name it has in the file."""
     found: dict[str, str] = {}
     for name in tensors.names():
-        if any(re.fullmatch(pattern, name) for pattern in member.unused):
-            continue
         today = name
         for old, new in member.older_names:
             today = today.replace(old, new)
@@ -244,17 +244,18 @@ def _match(
             if not missing - new
             else "; the download is incomplete or the config belongs to another model"
         )
-        raise CheckpointError(f"missing {len(names)} tensors: {_listing(names)}{hint}")
+        raise CheckpointError(f"missing {len(names)} tensors: {listing(names)}{hint}")
     expected = {entry.file for entry in entries} | {other for entry in entries for other in entry.also}
-    extra = [name for name in found if name not in expected]
+    idle = {name for name in found if any(re.fullmatch(pattern, found[name]) for pattern in member.unused)}
+    extra = [name for name in found if name not in expected and name not in idle]
     others = {name for name in extra if _belongs_to_a_head(name, member, prefix)}
     if others:
         kinds = "its config's architecture does not use" if not new else "this task does not use"
-        model.notes.append(f"left out {len(others)} tensors of heads that {kinds}: {_listing(sorted(others))}")
+        model.notes.append(f"left out {len(others)} tensors of heads that {kinds}: {listing(sorted(others))}")
     unknown = sorted(set(extra) - others)
     if unknown:
         raise CheckpointError(
-            f"{len(unknown)} tensors have no place in this {member.model_type} model: {_listing(unknown)}; "
+            f"{len(unknown)} tensors have no place in this {member.model_type} model: {listing(unknown)}; "
             "the config belongs to another model, or the file holds more than one"
         )
     return new
@@ -271,7 +272,7 @@ def _without_resized_heads(
     } - {"body"}
     replaced = {entry.file for entry in entries if _head_of(entry) in resized}
     if replaced:
-        model.notes.append(f"left out the head for other classes: {_listing(sorted(replaced))}")
+        model.notes.append(f"left out the head for other classes: {listing(sorted(replaced))}")
     return {name: stored for name, stored in found.items() if name not in replaced}
 
 
@@ -337,6 +338,8 @@ def _fill(
         stored = tensors.read(found[name])
         check_finite(stored, found[name])
         origin.dtypes[entry.name] = stored.dtype
+        if name != entry.file and entry.name.startswith("heads."):
+            origin.heads[entry.name] = name
         with torch.no_grad():
             source, target = entry.pair(stored, views[entry.name])
             target.copy_(source)
@@ -348,7 +351,7 @@ def _fill(
         for entry in entries:
             if entry.file in missing:
                 initialise(entry.name, views[entry.name])
-        model.notes.append(f"a new head was drawn at random: {_listing(sorted(missing))}")
+        model.notes.append(f"a new head was drawn at random: {listing(sorted(missing))}")
 
 
 def _check_same(tensors: TensorFile, stored: Tensor, name: str, other: str) -> None:
@@ -367,7 +370,7 @@ def _check_filled(model: Model) -> None:
             raise CheckpointError(f"parameter {name!r} was not filled; please report this")
 
 
-def _labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+def labels_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     labels = config.get("id2label")
     if not isinstance(labels, Mapping) or not labels:
         return None
@@ -384,7 +387,7 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(numbers[i] for i in range(len(numbers)))
 
 
-def _listing(names: list[str], most: int = 8) -> str:
+def listing(names: list[str], most: int = 8) -> str:
     shown = ", ".join(quoted(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
@@ -408,7 +411,7 @@ def save(model: Model, folder: Path) -> Path:
     tensors: dict[str, Tensor] = {}
     for entry in entries:
         stored = _to_file(entry, views[entry.name].detach(), origin.dtypes.get(entry.name), tensors.get(entry.file))
-        tensors[entry.file] = stored
+        tensors[origin.heads.get(entry.name, entry.file)] = stored
         for other, name in origin.doubles.items():
             if name == entry.name:
                 tensors[other] = stored
@@ -420,6 +423,11 @@ def save(model: Model, folder: Path) -> Path:
     if config.get("dtype", config.get("torch_dtype")) not in dtypes:
         config.pop("torch_dtype", None)
         config["dtype"] = max(dtypes, key=lambda name: dtypes[name])
+    return write_folder(model, folder, config, tensors)
+
+
+def write_folder(model: Model, folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
+    """Writes tensors and config as they are given, and the model's generation settings and tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     # The order in which the safetensors library writes: wide types first, then by name.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from moduformer.architecture import LinearScaling, Llama3Scaling, Spec, YarnScaling
+from moduformer.architecture import Block, LinearScaling, Llama3Scaling, Rotary, Spec, YarnScaling
+from moduformer.architecture.validation import MAX_LAYERS
 from moduformer.errors import CheckpointError
 
 Config = Mapping[str, Any]
@@ -136,6 +137,99 @@ class Nested:
 
 
 @dataclass(frozen=True)
+class Multiple:
+    """A width that is `factor` times another key's where it is null or absent, or always where it has no key."""
+
+    name: str | None
+    other: str
+    paths: tuple[str, ...]
+    default: int
+    factor: int = 4
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """Spec paths and the width."""
+        value = config.get(self.name) if self.name else None
+        value = self.factor * _whole(config, self.other, self.default) if value is None else value
+        return dict.fromkeys(self.paths, value)
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The key's own value, where the format has one."""
+        return Key(self.name, self.paths).write(get) if self.name else {}
+
+
+@dataclass(frozen=True)
+class RootScale:
+    """Token vectors times the square root of the width (Vaswani et al. 2017, section 3.4): always, or by a flag."""
+
+    dim: str
+    default: int
+    flag: str | None = None
+    flag_default: bool = True
+    path: str = "embedding.scale"
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """The factor at its path."""
+        scaled = self.flag is None or config.get(self.flag, self.flag_default)
+        return {self.path: _whole(config, self.dim, self.default) ** 0.5 if scaled else 1.0}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The flag, where the format has one."""
+        return {} if self.flag is None else {self.flag: get(self.path) != 1.0}
+
+
+@dataclass(frozen=True)
+class LayerWindows:
+    """Layers that see a window of tokens among layers that see them all, as the pattern of a stack's blocks.
+
+    `read_windows` gives the window of every layer of a config, None for all tokens; `write_windows` the keys that say
+    so."""
+
+    stack: str
+    block: Block
+    read_windows: Callable[[Config], list[int | None]]
+    write_windows: Callable[[list[int | None]], dict[str, Any]]
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """The shortest pattern that gives these windows when it is repeated."""
+        windows = self.read_windows(config)
+        period = next(n for n in range(1, len(windows) + 1) if windows[n:] == windows[:-n])
+        attention = self.block.attention
+        blocks = (replace(self.block, attention=replace(attention, window=window)) for window in windows[:period])
+        return {f"{self.stack}.pattern": tuple(blocks)}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The keys that give every layer its window."""
+        pattern = get(f"{self.stack}.pattern")
+        layers = range(get(f"{self.stack}.layers"))
+        return self.write_windows([pattern[i % len(pattern)].attention.window for i in layers])
+
+
+def by_layer_types(config: Config, layers: int, window: int | None, otherwise: list[bool]) -> list[int | None]:
+    """The window of every layer: where `layer_types` says "sliding_attention", or `otherwise` without that key."""
+    types = config.get("layer_types")
+    if types is None:
+        return [window if sliding else None for sliding in otherwise]
+    if not isinstance(types, list) or len(types) != layers or not set(types) <= {"full_attention", "sliding_attention"}:
+        raise CheckpointError(
+            f"config.json: layer_types must say full_attention or sliding_attention for each of {layers} layers"
+        )
+    return [window if kind == "sliding_attention" else None for kind in types]
+
+
+def layer_types(windows: list[int | None]) -> dict[str, Any]:
+    """`layer_types` as transformers 5 writes it."""
+    return {"layer_types": ["full_attention" if window is None else "sliding_attention" for window in windows]}
+
+
+def layer_count(config: Config, name: str, default: int) -> int:
+    """How many layers a config describes, where a rule needs to list them. Raises `CheckpointError` beyond 10,000."""
+    layers = _whole(config, name, default)
+    if layers > MAX_LAYERS:
+        raise CheckpointError(f"config.json: {name} is {layers:,}, which is not a model anyone published")
+    return layers
+
+
+@dataclass(frozen=True)
 class Only:
     """A key that changes what is computed in a way no spec has: only these values are read, others are refused."""
 
@@ -217,7 +311,7 @@ class Rotation:
     def write(self, get: Get) -> dict[str, Any]:
         """`rope_parameters`, as transformers 5 writes them."""
         rotary = get(self.path)
-        if rotary is None:
+        if not isinstance(rotary, Rotary):
             raise KeyError(self.path)
         parameters: dict[str, Any] = {"rope_theta": rotary.base, "rope_type": "default"}
         if self.share:
@@ -367,7 +461,8 @@ def _assign(part: Any, values: Mapping[str, Any]) -> Any:
         elif getattr(part, name) is not None:
             nested.setdefault(name, {})[rest] = value
     for name, inner in nested.items():
-        flat[name] = _assign(flat.get(name, getattr(part, name)), inner)
+        if (before := flat.get(name, getattr(part, name))) is not None:
+            flat[name] = _assign(before, inner)
     return dataclasses.replace(part, **flat)
 
 

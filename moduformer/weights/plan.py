@@ -23,10 +23,10 @@ class Row:
     """One line of a family's table: a file's tensor (or its ".weight" and ".bias") and the model's part.
 
     `{i}` in both counts the sets of weights of the stack that `name` leads to; `{group}` and `{inner}` split that
-    count by the stack's pattern; `{expert}` counts the experts of a layer that has them. "sources." and "targets." are the embeddings
-    of what encoder and decoder read. A row marked `head` never
-    carries the family's prefix. `also` are other names, without prefix, under which files hold the same numbers because
-    they are tied. Several rows may read one tensor, a slice each (see `views.Slice`).
+    count by the stack's pattern; `{expert}` counts the experts of a layer that has them. "sources." and "targets." are
+    the embeddings of what encoder and decoder read. A row marked `head` never carries the family's prefix. `also` are other names, without prefix, under which files hold the same numbers because
+    they are tied. Several rows may read one tensor, a slice each (see `views.Slice`). A row with a `flow` is only for
+    layers of such a flow (see `architecture.Block`), whose norms files name after it.
     """
 
     file: str
@@ -34,6 +34,7 @@ class Row:
     axes: Axes | None = None
     also: tuple[str, ...] = ()
     head: bool = False
+    flow: tuple[str, ...] = ()
 
 
 NATIVE_ROWS = (Row("", ""),)
@@ -66,7 +67,7 @@ def expand(rows: Iterable[Row], model: Model, prefix: str) -> list[Entry]:
     for row in rows:
         lead = "" if row.head else prefix
         template = _embedding_of(row.name, model.spec)
-        for numbers in [] if template is None else _repeats(template, model.spec):
+        for numbers in [] if template is None else _repeats(replace(row, name=template), model.spec):
             assert template is not None
             name = template.format(**numbers)
             for suffix in ("", ".weight", ".bias"):
@@ -144,15 +145,19 @@ def stack_of(spec: Spec, name: str) -> Stack | None:
     return None
 
 
-def _repeats(name: str, spec: Spec) -> list[dict[str, int]]:
-    if "{" not in name:
+def _repeats(row: Row, spec: Spec) -> list[dict[str, int]]:
+    if "{" not in row.name:
         return [{}]
-    stack = stack_of(spec, name)
+    stack: Stack | None = stack_of(spec, row.name)
     if stack is None:
         return []
     period = len(stack.pattern)
-    layers = [{"i": i, "group": i // period, "inner": i % period} for i in range(stack.weight_sets)]
-    if "{expert}" not in name:
+    layers = [
+        {"i": i, "group": i // period, "inner": i % period}
+        for i in range(stack.weight_sets)
+        if not row.flow or stack.block(i).flow in row.flow
+    ]
+    if "{expert}" not in row.name:
         return layers
     return [numbers | {"expert": e} for numbers in layers for e in range(_experts(stack.block(numbers["i"])))]
 

@@ -2,7 +2,7 @@
 
 A pattern names the axes of a tensor, as in `"(h n d) in"`: the first dimension is h x n x d, the second is `in`. Two
 patterns with the same axis names describe the same numbers in two orders; GPT-NeoX keeps q, k and v inside each head,
-`"(h n d) in"`, where the model keeps heads inside q, k and v, `"(n h d) in"`.
+`"(h n d) in"`, where the model keeps heads inside q, k and v, `"(n h d) in"`. A number is an axis of that size.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ class Axes:
 
 def _sizes(pattern: Pattern, shape: tuple[int, ...], known: Mapping[str, int]) -> dict[str, int]:
     sizes: dict[str, int] = {}
+    known = {**known, **{axis: int(axis) for group in pattern for axis in group if axis.isdigit()}}
     for group, size in zip(pattern, shape):
         missing = [axis for axis in group if axis not in known]
         rest = size // math.prod(known[axis] for axis in group if axis in known)

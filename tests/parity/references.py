@@ -27,6 +27,10 @@ class Reference:
     """The error allowed in float64: larger where `transformers` computes statistics, softmax or angles in float32."""
     ends_with_eos: tuple[str, ...] = ()
     """Classes that read the last end-of-sequence token of every row."""
+    attention: str = "eager"
+    """Which of its implementations of attention `transformers` shall use: another where the plain one is wrong."""
+    padded_double: bool = True
+    """Whether the reference gives numbers for padded rows in float64 at all."""
     no_left: tuple[str, ...] = ()
     """Classes for which `transformers` itself reads left padding as text."""
 
@@ -45,7 +49,7 @@ def make(reference: Reference, name: str, seed: int, dtype: torch.dtype = torch.
     config = reference.draw(random.Random(f"{reference.family}-{seed}"))
     if not name.endswith(("Model", "ForPreTraining", "MaskedLM", "CausalLM", "Generation", "Answering", "Prediction")):
         config.num_labels = 3
-    config._attn_implementation = "eager"
+    config._attn_implementation = reference.attention
     model = getattr(transformers, name)(config).to(dtype).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

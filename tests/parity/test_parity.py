@@ -71,7 +71,7 @@ def test_same_numbers_and_same_files(
 
     again = ours.save(tmp_path / "ours")
     assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
-    back = getattr(transformers, name).from_pretrained(again, attn_implementation="eager").eval()
+    back = getattr(transformers, name).from_pretrained(again, attn_implementation=reference.attention).eval()
     given = inputs(reference, theirs, "right", seed)
     with torch.no_grad():
         assert compare(back(**given.theirs), theirs(**given.theirs), given) <= 1e-6
@@ -84,7 +84,7 @@ def test_double_precision(
 ) -> None:
     theirs = make(reference, name, seed, torch.float64)
     ours = load_checkpoint(save(theirs, tmp_path), dtype=torch.float64)
-    for padding in ("equal", "right"):
+    for padding in ("equal", "right") if reference.padded_double else ("equal",):
         given = inputs(reference, theirs, padding, seed)
         with torch.no_grad():
             error = compare(ours(**given.ours), theirs(**given.theirs), given)

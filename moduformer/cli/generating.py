@@ -1,0 +1,174 @@
+"""`moduformer generate` and `moduformer chat`: a model writes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moduformer.cli.output import result, say
+
+if TYPE_CHECKING:
+    from moduformer.generate.text import Generated
+
+Model = Annotated[str, typer.Option(help="Folder, .gguf file, hub id, or smollm2.")]
+Temperature = Annotated[float | None, typer.Option(min=0, help="Chance: 0 always takes the most probable token.")]
+TopP = Annotated[float | None, typer.Option(min=0, max=1, help="Sample from the likeliest tokens of this share.")]
+TopK = Annotated[int | None, typer.Option(min=0, help="Sample from this many of the likeliest tokens; 0 from all.")]
+MinP = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Leave out what is this much less likely than the best.")
+]
+Penalty = Annotated[float | None, typer.Option(help="Above 1 makes repetition less likely.")]
+Stop = Annotated[list[str] | None, typer.Option("--stop", help="End before this text; may be given several times.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda.")]
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="Text to continue; - reads standard input.")],
+    model: Model = "smollm2",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 100,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    min_p: MinP = None,
+    repetition_penalty: Penalty = None,
+    stop: Stop = None,
+    seed: Seed = None,
+    beams: Annotated[int | None, typer.Option(min=1, help="Beam search with this many beams.")] = None,
+    results: Annotated[int, typer.Option(min=1, help="How many different results.")] = 1,
+    as_chat: Annotated[bool, typer.Option("--chat", help="Give the prompt as a message of a conversation.")] = False,
+    system: Annotated[str | None, typer.Option(help="With --chat, what the model is told first.")] = None,
+    regex: Annotated[str | None, typer.Option(help="The text must match this regular expression.")] = None,
+    stream: Annotated[bool | None, typer.Option("--stream/--no-stream", help="Print while writing.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    device: Device = None,
+) -> None:
+    """Continue a text (or answer it, with an encoder-decoder), printing it as it is written."""
+    text = sys.stdin.read() if prompt == "-" else prompt
+    settings = _settings(temperature, top_p, top_k, min_p, repetition_penalty, stop, seed)
+    settings |= {"max_new_tokens": max_new_tokens, "num_return_sequences": results}
+    settings |= {name: value for name, value in (("num_beams", beams), ("regex", regex)) if value is not None}
+    if results > 1 and beams is None:
+        settings["do_sample"] = True
+    if system is not None and not as_chat:
+        raise typer.BadParameter("--system needs --chat")
+    live = (stream is None and not as_json and beams is None and results == 1) or bool(stream)
+    if live and (as_json or beams is not None or results > 1):
+        raise typer.BadParameter("--stream prints one text as it is written: not with --json, --beams or --results")
+    if as_chat and results > 1:
+        raise typer.BadParameter("--chat gives one answer: not with --results")
+    from moduformer.loading import load
+
+    loaded = load(model, device=device)
+    begin = time.perf_counter()
+    echo = "" if as_chat or loaded.encoder is not None else text
+    emit = _Echoing(echo) if live else None
+    if as_chat:
+        from moduformer.generate.chat import Chat
+
+        found = [Chat(loaded, system, **settings).say(text, emit)]
+    else:
+        from moduformer.generate.text import generate_text
+
+        found = generate_text(loaded, text, streamer=emit, **settings)
+    seconds = time.perf_counter() - begin
+    if as_json:
+        result(
+            {"model": model, "prompt": text, "results": [_plain(one) for one in found], "seconds": round(seconds, 3)}
+        )
+        return
+    if emit is not None:
+        emit("\n")
+    else:
+        print("\n\n".join(echo + one.text for one in found))
+    say(_speed(found, seconds))
+
+
+def chat(
+    model: Model = "smollm2",
+    system: Annotated[str | None, typer.Option(help="What the model is told first.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 512,
+    temperature: Temperature = 0.6,
+    top_p: TopP = 0.9,
+    top_k: TopK = None,
+    min_p: MinP = None,
+    repetition_penalty: Penalty = None,
+    stop: Stop = None,
+    seed: Seed = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line an answer, when it is complete.")] = False,
+    device: Device = None,
+) -> None:
+    """Talk with a model: a line is a message; /reset begins anew, /exit or the end of the input ends."""
+    settings = _settings(temperature, top_p, top_k, min_p, repetition_penalty, stop, seed)
+    settings["max_new_tokens"] = max_new_tokens
+    from moduformer.generate.chat import Chat
+    from moduformer.loading import load
+
+    loaded = load(model, device=device)
+    talk = Chat(loaded, system, **settings)
+    talks = sys.stdin.isatty()
+    if talks:
+        say(f"{model}: write a line; /reset begins anew, /exit ends")
+    while True:
+        if talks:
+            print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        text = line.strip()
+        if not line or text == "/exit":
+            break
+        if text == "/reset":
+            talk = Chat(loaded, system, **settings)
+        elif text:
+            answer = talk.say(text, None if as_json else _print)
+            print(json.dumps(_plain(answer) | {"read": talk.fed}, ensure_ascii=False) if as_json else "", flush=True)
+
+
+def _settings(
+    temperature: float | None,
+    top_p: float | None,
+    top_k: int | None,
+    min_p: float | None,
+    repetition_penalty: float | None,
+    stop: list[str] | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "min_p": min_p}
+    given = {name: value for name, value in sampling.items() if value is not None}
+    settings: dict[str, Any] = {}
+    if temperature == 0:
+        settings["do_sample"] = False
+    elif given:
+        settings = {"do_sample": True, **given}
+    others = {"repetition_penalty": repetition_penalty, "stop_strings": stop or None, "seed": seed}
+    return settings | {name: value for name, value in others.items() if value is not None}
+
+
+class _Echoing:
+    """Prints pieces, and the prompt before the first: only when the model has begun to write is all well."""
+
+    def __init__(self, prompt: str) -> None:
+        self._prompt = prompt
+
+    def __call__(self, piece: str) -> None:
+        _print(self._prompt + piece)
+        self._prompt = ""
+
+
+def _print(piece: str) -> None:
+    print(piece, end="", flush=True)
+
+
+def _plain(one: Generated) -> dict[str, Any]:
+    data = {"text": one.text, "ended_by": one.ended_by, "tokens": len(one.tokens)}
+    return data if one.score is None else data | {"score": one.score}
+
+
+def _speed(found: list[Generated], seconds: float) -> str:
+    tokens = sum(len(one.tokens) for one in found)
+    ends = {"eos": "the model ended it", "stop": "a stop text came", "length": "--max-new-tokens reached"}
+    why = "; ".join(dict.fromkeys(ends.get(one.ended_by, "the model has no further positions") for one in found))
+    return f"{tokens:,} tokens in {seconds:.1f} s ({tokens / max(seconds, 1e-9):.1f} a second); {why}"

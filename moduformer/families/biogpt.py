@@ -1,0 +1,72 @@
+"""BioGPT (Luo et al. 2022, arXiv 2210.10341): a pre-norm decoder with scaled token vectors, trained on PubMed."""
+
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
+from moduformer.families.family import DECODER_HEADS, Family, decoder_architectures
+from moduformer.weights.config import ACTIVATIONS, HeadSize, RootScale, TokenIds, key
+from moduformer.weights.plan import Row
+
+BLOCK = "decoder.pattern.*"
+# Configs say 1e-12, but the published models were trained, and run in transformers, with PyTorch's default.
+NORM = Norm(eps=1e-5)
+LARGE = {
+    "vocab_size": 57717,
+    "hidden_size": 1600,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 25,
+    "intermediate_size": 6400,
+    "max_position_embeddings": 2048,
+}
+
+FAMILY = Family(
+    model_type="biogpt",
+    template=Spec(
+        vocab=42384,
+        dim=1024,
+        embedding=Embedding(1024, LearnedPositions(1024, offset=2)),
+        decoder=Stack(
+            24, (Block(Attention(16, 64, 16), FeedForward(4096), NORM, norm_at=("in",)),), causal=True, final_norm=NORM
+        ),
+    ),
+    rules=(
+        key("vocab_size", "vocab", default=42384),
+        key("hidden_size", "dim", "embedding.width", default=1024),
+        key("num_hidden_layers", "decoder.layers", default=24),
+        key("num_attention_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=16),
+        key("intermediate_size", f"{BLOCK}.feed_forward.width", default=4096),
+        key("max_position_embeddings", "embedding.positions.max", default=1024),
+        key("hidden_act", f"{BLOCK}.feed_forward.activation", default="gelu", table=ACTIVATIONS),
+        key("hidden_dropout_prob", f"{BLOCK}.dropout", "embedding.dropout", "heads.tag.dropout", default=0.1),
+        key("attention_probs_dropout_prob", f"{BLOCK}.attention.dropout", default=0.1),
+        key("activation_dropout", f"{BLOCK}.feed_forward.dropout", default=0.0),
+        key("tie_word_embeddings", "heads.language-model.tied", default=True),
+        HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (1024, 16)),
+        RootScale("hidden_size", 1024, flag="scale_embedding"),
+        TokenIds(pad=1, bos=0, eos=2),
+    ),
+    rows=(
+        Row("embed_tokens", "embedding.tokens", also=("output_projection",)),
+        Row("embed_positions", "embedding.positions"),
+        Row("layers.{i}.self_attn_layer_norm", "decoder.{i}.attention_norm_in"),
+        Row("layers.{i}.self_attn.q_proj", "decoder.{i}.attention.q"),
+        Row("layers.{i}.self_attn.k_proj", "decoder.{i}.attention.k"),
+        Row("layers.{i}.self_attn.v_proj", "decoder.{i}.attention.v"),
+        Row("layers.{i}.self_attn.out_proj", "decoder.{i}.attention.out"),
+        Row("layers.{i}.final_layer_norm", "decoder.{i}.feed_forward_norm_in"),
+        Row("layers.{i}.fc1", "decoder.{i}.feed_forward.up"),
+        Row("layers.{i}.fc2", "decoder.{i}.feed_forward.down"),
+        Row("layer_norm", "decoder.norm"),
+        Row("output_projection", "heads.language-model", head=True),
+        *DECODER_HEADS[1:],
+    ),
+    architectures=decoder_architectures(
+        "BioGpt",
+        "ForSequenceClassification",
+        "ForTokenClassification",
+        language_model=Head("language-model", tied=True, bias=False),
+    ),
+    prefix="biogpt.",
+    presets={
+        "biogpt": {"architecture": "BioGptForCausalLM"},
+        "biogpt-large": {**LARGE, "architecture": "BioGptForCausalLM"},
+    },
+)

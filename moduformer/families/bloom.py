@@ -1,0 +1,78 @@
+"""BLOOM and BLOOMZ (Le Scao et al. 2022, arXiv 2211.05100): ALiBi, and a norm on the token vectors."""
+
+from moduformer.architecture import ALiBi, Attention, Block, Embedding, FeedForward, Head, Norm, Spec, Stack
+from moduformer.families.family import DECODER_HEADS, Family, decoder_architectures
+from moduformer.weights.config import HeadSize, Multiple, TokenIds, key
+from moduformer.weights.plan import Row
+from moduformer.weights.views import Axes
+
+BLOCK = "decoder.pattern.*"
+NORM = Norm(eps=1e-5)
+SIZES = {
+    "-560m": (24, 1024, 16),
+    "-1b1": (24, 1536, 16),
+    "-1b7": (24, 2048, 16),
+    "-3b": (30, 2560, 32),
+    "-7b1": (30, 4096, 32),
+    "": (70, 14336, 112),
+}
+
+FAMILY = Family(
+    model_type="bloom",
+    template=Spec(
+        vocab=250880,
+        dim=64,
+        embedding=Embedding(64, norm=NORM),
+        decoder=Stack(
+            2,
+            (Block(Attention(8, 8, 8, position=ALiBi()), FeedForward(256, "gelu_tanh"), NORM, norm_at=("in",)),),
+            causal=True,
+            final_norm=NORM,
+        ),
+    ),
+    rules=(
+        key("vocab_size", "vocab", default=250880),
+        key("hidden_size", "dim", "embedding.width", default=64),
+        key("n_layer", "decoder.layers", default=2),
+        key("n_head", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=8),
+        key("layer_norm_epsilon", f"{BLOCK}.norm.eps", "embedding.norm.eps", "decoder.final_norm.eps", default=1e-5),
+        key(
+            "apply_residual_connection_post_layernorm",
+            f"{BLOCK}.residual",
+            default=False,
+            table={False: "input", True: "normed"},
+        ),
+        key("hidden_dropout", f"{BLOCK}.dropout", "heads.tag.dropout", default=0.0),
+        key("attention_dropout", f"{BLOCK}.attention.dropout", default=0.0),
+        key("tie_word_embeddings", "heads.language-model.tied", default=True),
+        Multiple(None, "hidden_size", (f"{BLOCK}.feed_forward.width",), 64),
+        HeadSize("hidden_size", "n_head", (f"{BLOCK}.attention.head_dim",), (64, 8)),
+        TokenIds(bos=1, eos=2),
+    ),
+    rows=(
+        Row("word_embeddings", "embedding.tokens", also=("lm_head",)),
+        Row("word_embeddings_layernorm", "embedding.norm"),
+        Row("h.{i}.input_layernorm", "decoder.{i}.attention_norm_in"),
+        Row("h.{i}.self_attention.query_key_value", "decoder.{i}.attention.qkv", Axes("(h n d) in", "(n h d) in")),
+        Row("h.{i}.self_attention.dense", "decoder.{i}.attention.out"),
+        Row("h.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in"),
+        Row("h.{i}.mlp.dense_h_to_4h", "decoder.{i}.feed_forward.up"),
+        Row("h.{i}.mlp.dense_4h_to_h", "decoder.{i}.feed_forward.down"),
+        Row("ln_f", "decoder.norm"),
+        *DECODER_HEADS,
+    ),
+    architectures=decoder_architectures("Bloom", language_model=Head("language-model", tied=True, bias=False)),
+    prefix="transformer.",
+    older_keys={"n_embed": "hidden_size", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"},
+    presets={
+        f"{name}{size}": {
+            "architecture": "BloomForCausalLM",
+            "n_layer": layers,
+            "hidden_size": dim,
+            "n_head": heads,
+            "pad_token_id": 3,
+        }
+        for name in ("bloom", "bloomz")
+        for size, (layers, dim, heads) in SIZES.items()
+    },
+)

@@ -1,0 +1,35 @@
+"""CodeGen (Nijkamp et al. 2022, arXiv 2203.13474): GPT-J whose files keep q, v and k in four parts."""
+
+from moduformer.families.family import Family, decoder_architectures
+from moduformer.families.gptj import LANGUAGE_MODEL, ROWS, RULES, TEMPLATE, size
+from moduformer.weights.plan import Row
+from moduformer.weights.views import Axes, Slice
+
+SIZES = {
+    "350m": size(20, 1024, 16, rotary_dim=32),
+    "2b": size(32, 2560, 32),
+    "6b": size(33, 4096, 16),
+    "16b": size(34, 6144, 24),
+}
+
+
+def part(name: str, place: int) -> Row:
+    """One of q, v and k inside each of the four parts."""
+    axes = Axes("(4 n h d) in", "(4 n h d) in", Slice("n", (1, 1, 1), place))
+    return Row("h.{i}.attn.qkv_proj", f"decoder.{{i}}.attention.{name}", axes)
+
+
+FAMILY = Family(
+    model_type="codegen",
+    template=TEMPLATE,
+    rules=RULES,
+    rows=(*ROWS, part("q", 0), part("v", 1), part("k", 2)),
+    architectures=decoder_architectures("CodeGen", language_model=LANGUAGE_MODEL),
+    prefix="transformer.",
+    unused=(r"(transformer\.)?h\.\d+\.attn\.(causal_mask|embed_positions|bias|masked_bias)",),
+    presets={
+        f"codegen-{name}{kind}": {**sizes, "vocab_size": 51200, "architecture": "CodeGenForCausalLM"}
+        for name, sizes in SIZES.items()
+        for kind in ("", "-nl", "-multi", "-mono")
+    },
+)

@@ -1,0 +1,153 @@
+"""OPT and Galactica (Zhang et al. 2022, arXiv 2205.01068; Taylor et al. 2022, arXiv 2211.09085).
+
+A pre-norm decoder with learned positions; OPT-350m alone is post-norm and projects its tokens up and its states down.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
+from moduformer.families.family import Architecture, Family
+from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Otherwise, TokenIds, key
+from moduformer.weights.plan import Row
+
+BLOCK = "decoder.pattern.*"
+FINAL_NORM = "decoder.final_norm"
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Whether norms stand before the sub-layers, with one at the end, or after them; and whether they have weights."""
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """The places of the norms."""
+        before, affine = config.get("do_layer_norm_before", True), config.get("layer_norm_elementwise_affine", True)
+        norm = Norm(eps=1e-5, weight=affine, bias=affine)
+        last = norm if before and not config.get("_remove_final_layer_norm", False) else None
+        return {f"{BLOCK}.norm": norm, f"{BLOCK}.norm_at": ("in",) if before else ("res",), FINAL_NORM: last}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The same three keys."""
+        before = get(f"{BLOCK}.norm_at") == ("in",)
+        return {
+            "do_layer_norm_before": before,
+            "_remove_final_layer_norm": before and get(FINAL_NORM) is None,
+            "layer_norm_elementwise_affine": get(f"{BLOCK}.norm.weight"),
+        }
+
+
+@dataclass(frozen=True)
+class Projection:
+    """States are projected down to the width of the tokens where that is smaller."""
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """The width of the projection, or None."""
+        dim, width = config.get("hidden_size", 768), config.get("word_embed_proj_dim")
+        return {"decoder.projection": None if width == dim else width}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """Nothing: the width of the tokens says it."""
+        return {}
+
+
+def size(layers: int, dim: int, heads: int, **more: Any) -> dict[str, Any]:
+    """The config of a published size."""
+    return {
+        "architecture": "OPTForCausalLM",
+        "num_hidden_layers": layers,
+        "hidden_size": dim,
+        "num_attention_heads": heads,
+        "ffn_dim": 4 * dim,
+        **more,
+    }
+
+
+PLAIN = {
+    "vocab_size": 50000,
+    "activation_function": "gelu",
+    "enable_bias": False,
+    "layer_norm_elementwise_affine": False,
+}
+"""What the Galactica paper says of its layers: no biases, neither in products nor in norms."""
+
+FAMILY = Family(
+    model_type="opt",
+    template=Spec(
+        vocab=50272,
+        dim=768,
+        embedding=Embedding(768, LearnedPositions(2048, offset=2), projected="tokens", projection_bias=False),
+        decoder=Stack(
+            12,
+            (Block(Attention(12, 64, 12), FeedForward(3072, "relu"), Norm(eps=1e-5), norm_at=("in",)),),
+            causal=True,
+            final_norm=Norm(eps=1e-5),
+        ),
+    ),
+    rules=(
+        key("vocab_size", "vocab", default=50272),
+        key("hidden_size", "dim", default=768),
+        Otherwise("word_embed_proj_dim", "hidden_size", ("embedding.width",), 768),
+        key("num_hidden_layers", "decoder.layers", default=12),
+        key("num_attention_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=12),
+        key("ffn_dim", f"{BLOCK}.feed_forward.width", default=3072),
+        key("max_position_embeddings", "embedding.positions.max", default=2048),
+        key("activation_function", f"{BLOCK}.feed_forward.activation", default="relu", table=ACTIVATIONS),
+        key(
+            "enable_bias",
+            *(f"{BLOCK}.{part}" for part in ("attention.bias", "attention.out_bias", "feed_forward.bias")),
+            default=True,
+        ),
+        key("dropout", f"{BLOCK}.dropout", default=0.1),
+        key("attention_dropout", f"{BLOCK}.attention.dropout", default=0.0),
+        key("tie_word_embeddings", "heads.language-model.tied", default=True),
+        HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (768, 12)),
+        Norms(),
+        Projection(),
+        TokenIds(pad=1, bos=2, eos=2),
+    ),
+    rows=(
+        Row("decoder.embed_tokens", "embedding.tokens", also=("lm_head",)),
+        Row("decoder.embed_positions", "embedding.positions"),
+        Row("decoder.project_in", "embedding.projection"),
+        Row("decoder.layers.{i}.self_attn.q_proj", "decoder.{i}.attention.q"),
+        Row("decoder.layers.{i}.self_attn.k_proj", "decoder.{i}.attention.k"),
+        Row("decoder.layers.{i}.self_attn.v_proj", "decoder.{i}.attention.v"),
+        Row("decoder.layers.{i}.self_attn.out_proj", "decoder.{i}.attention.out"),
+        *(
+            Row(f"decoder.layers.{{i}}.{norm}", f"decoder.{{i}}.{part}_norm_{place}")
+            for norm, part in (("self_attn_layer_norm", "attention"), ("final_layer_norm", "feed_forward"))
+            for place in ("in", "res")
+        ),
+        Row("decoder.layers.{i}.fc1", "decoder.{i}.feed_forward.up"),
+        Row("decoder.layers.{i}.fc2", "decoder.{i}.feed_forward.down"),
+        Row("decoder.final_layer_norm", "decoder.norm"),
+        Row("decoder.project_out", "decoder.projection"),
+        Row("lm_head.weight", "heads.language-model.weight", head=True),
+        Row("score", "heads.classify", head=True),
+        Row("qa_outputs", "heads.span", head=True),
+    ),
+    architectures={
+        "OPTModel": Architecture(prefix=""),
+        "OPTForCausalLM": Architecture((Head("language-model", tied=True, bias=False),)),
+        "OPTForSequenceClassification": Architecture((Head("classify", reads="last", outputs=2, bias=False),)),
+        "OPTForQuestionAnswering": Architecture((Head("span", outputs=2),)),
+    },
+    prefix="model.",
+    older_names=(("decoder.layer_norm.", "decoder.final_layer_norm."),),
+    presets={
+        "opt-125m": size(12, 768, 12),
+        "opt-350m": size(24, 1024, 16, word_embed_proj_dim=512, do_layer_norm_before=False),
+        "opt-1.3b": size(24, 2048, 32),
+        "opt-2.7b": size(32, 2560, 32),
+        "opt-6.7b": size(32, 4096, 32),
+        "opt-13b": size(40, 5120, 40),
+        "opt-30b": size(48, 7168, 56),
+        "opt-66b": size(64, 9216, 72),
+        "opt-175b": size(96, 12288, 96),
+        "galactica-125m": size(12, 768, 12, **PLAIN),
+        "galactica-1.3b": size(24, 2048, 32, **PLAIN),
+        "galactica-6.7b": size(32, 4096, 32, **PLAIN),
+        "galactica-30b": size(48, 7168, 56, **PLAIN),
+        "galactica-120b": size(96, 10240, 80, **PLAIN),
+    },
+)

@@ -1,0 +1,40 @@
+"""Encoders beyond BERT: other kinds of scores."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import transformers
+
+from parity.drawn.first import bert_like
+from parity.references import Reference, classes
+
+DISTANCES = ((-1, -1), (-1, 5), (4, -1), (5, 9), (6, 16), (8, -1))
+
+
+def _deberta_v2(rng: random.Random) -> Any:
+    base = bert_like(rng)
+    relative, legacy = rng.random() < 0.8, rng.random() < 0.5
+    return transformers.DebertaV2Config(
+        **base | {"type_vocab_size": rng.choice((0, 2)), "max_position_embeddings": rng.choice((12, 40))},
+        relative_attention=relative,
+        pos_att_type=rng.choice((["c2p"], "p2c", "p2c|c2p", ["c2p", "p2c"])) if relative else None,
+        share_att_key=rng.random() < 0.5,
+        # Eleven tokens reach the logarithmic buckets and, with few distances, the clamp.
+        **dict(zip(("position_buckets", "max_relative_positions"), rng.choice(DISTANCES))),
+        norm_rel_ebd=rng.choice(("none", "layer_norm")) if relative else "none",
+        position_biased_input=not relative or rng.random() < 0.3,
+        conv_kernel_size=rng.choice((0, 1, 3, 5)),
+        conv_groups=rng.choice((1, 2)),
+        conv_act=rng.choice(("tanh", "gelu", "relu")),
+        pooler_hidden_act=rng.choice(("gelu", "tanh")),
+        legacy=legacy,
+        **({"embedding_size": rng.choice((6, 10))} if legacy and rng.random() < 0.5 else {}),
+    )
+
+
+REFERENCES = (
+    # The scale of the scores, sqrt(terms * head size), is a float32 in the reference (scaled_size_sqrt).
+    Reference("deberta-v2", classes("DebertaV2", "ForMaskedLM"), _deberta_v2, double=1e-6),
+)
