@@ -141,7 +141,8 @@ class Model(nn.Module):
             images, batch = self._look(batch, trace)
         stack = self.encoder or self.decoder
         if stack is None:
-            assert images is not None, "a model without a text needs pixel_values"
+            if images is None:
+                raise TextError("this model sees and reads no text: give it pixel_values")
             states = States(images.flatten(0, 1), batch)
         elif not self.spec.has_source:
             hidden = self._see(trace, self.embedding(batch))
@@ -152,11 +153,13 @@ class Model(nn.Module):
                 raise TextError("an encoder-decoder needs decoder_input_ids (or labels to make them from)")
             if target.order != batch.order:
                 raise TextError("the rows of the encoder's batch and the decoder's are not in the same order")
+            assert self.decoder is not None
             if encoded is None and self.encoder is not None:
                 hidden = self._see(trace, self.embedding(batch))
                 encoded = self.encoder(hidden, batch.rows, memory=self._beside(batch), trace=trace)
             elif encoded is None:
-                assert images is not None, "a text that is written about an image needs pixel_values"
+                if images is None:
+                    raise TextError("this model writes about an image: give it pixel_values")
                 encoded = images.flatten(0, 1)
             memory = Memory(encoded, Layout(target.rows, batch.rows), "encoder" if self.encoder else "vision")
             hidden = self.targets(target)
@@ -189,13 +192,13 @@ class Model(nn.Module):
         if self.encoder is None and self.decoder is None:
             return self.vision(batch.pixels, trace), batch
         vectors = self.vision.vectors(batch.pixels, batch.instruction, trace)
-        if settings.injection == "tokens":
+        if settings.injection == "tokens" and settings.image_token is not None:
             places = batch.tokens == settings.image_token
             wanted, given = int(places.sum()), vectors.shape[0] * vectors.shape[1]
             if wanted != given:
                 raise TextError(
-                    f"the text has {wanted} image tokens (id {settings.image_token}), but its {len(vectors)} images are "
-                    f"{given} vectors: repeat the token {vectors.shape[1]} times for every image"
+                    f"the text has {wanted} image tokens (id {settings.image_token}), but its {len(vectors)} images "
+                    f"are {given} vectors: repeat the token {vectors.shape[1]} times for every image"
                 )
             return vectors, replace(batch, given=Given(places, vectors.flatten(0, 1)))
         if settings.injection == "cross" and self.encoder is not None:
@@ -257,8 +260,8 @@ class Model(nn.Module):
 
         Padding may stand on either side; positions count from a row's first real token, and results at padding are
         zero. `labels` (or `start_positions` and `end_positions`) add a loss. `pixel_values` `[images, channels, height,
-        width]` are the images of all rows, row after row; `qformer_input_ids` the text a Q-Former reads with them. Without
-        `use_itm_head` a model that can match image and text in two ways compares their embeddings instead.
+        width]` are the images of all rows, row after row; `qformer_input_ids` the text a Q-Former reads with them.
+        Without `use_itm_head` a model that can match image and text in two ways compares their embeddings instead.
 
         A decoder takes `position_ids` `[rows, tokens]`, or `[rows, 2, tokens]` with `block_position_ids` as the second
         plane, and `prefix_lengths` `[rows]`: how many tokens of each row all of its tokens see. A spec with `infilling`
@@ -308,7 +311,7 @@ class Model(nn.Module):
         if self.vision is None:
             raise TextError("this model reads text only, so it takes no pixel_values")
         settings, count = self.vision.settings, len(batch.order)
-        if settings.injection == "tokens":
+        if settings.injection == "tokens" and settings.image_token is not None:
             places = (batch.tokens == settings.image_token).to(batch.tokens.dtype)
             held = places.new_zeros(count).index_add(0, batch.rows.row_of, places)
             images = batch.restore(torch.div(held, self.spec.image_tokens, rounding_mode="floor")).tolist()

@@ -5,7 +5,18 @@ from typing import Any
 
 import torch
 
-from moduformer.architecture import Spec
+from moduformer.architecture import (
+    Attention,
+    Block,
+    Embedding,
+    FeedForward,
+    LearnedPositions,
+    Norm,
+    Projector,
+    QFormer,
+    Spec,
+    Stack,
+)
 from moduformer.families import family
 from moduformer.model import Model
 
@@ -70,12 +81,33 @@ SPECS: dict[str, Spec] = {
 }
 SPECS = {name: replace(spec, pad_id=0 if spec.pad_id is None else spec.pad_id) for name, spec in SPECS.items()}
 
+_EYE = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "image_size": 8, "patch_size": 4}
+_VISION = replace(
+    _small("clip_vision_model", "CLIPVisionModel", hidden_size=16, **_EYE).vision, injection="tokens", image_token=38
+)
+_LOOK = Attention(2, 8, 2)
+_QUERIES = Stack(2, (Block(_LOOK, FeedForward(24), cross_attention=_LOOK), Block(_LOOK, FeedForward(24))))
+_ASKED = Embedding(12, LearnedPositions(40))
+SEEING: dict[str, Spec] = {
+    "vit": _small("vit", "ViTForImageClassification", hidden_size=16, **_EYE),
+    "clip": _small(
+        "clip",
+        "CLIPModel",
+        text_config={**_BERT, "hidden_size": 12, "eos_token_id": 3},
+        vision_config={**_EYE, "hidden_size": 16},
+        projection_dim=10,
+    ),
+    "blip": _small("blip", "BlipForImageTextRetrieval", text_config=_BERT, vision_config={**_EYE, "hidden_size": 20}),
+    "projected": replace(SPECS["llama"], vision=replace(_VISION, bridge=Projector(), class_kept=False)),
+    "asked": replace(SPECS["llama"], vision=replace(_VISION, bridge=QFormer(3, 12, _QUERIES, Norm(), _ASKED, 40))),
+}
+
 
 def randomise(model: Model, seed: int) -> Model:
     """Draws every parameter anew: zeros and ones of a new model hide swapped norms and dropped biases."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            scale = 0.5 if parameter.dim() == 1 else 0.8 / parameter.shape[-1] ** 0.5
+            scale = 0.5 if parameter.dim() <= 1 else 0.8 / parameter.shape[-1] ** 0.5
             parameter.normal_(std=scale, generator=generator)
     return model

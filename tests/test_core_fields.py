@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
-from core_models import SPECS, randomise
+from core_models import SEEING, SPECS, randomise
 
 from moduformer import architecture
 from moduformer.architecture import (
@@ -27,6 +27,9 @@ from moduformer.architecture import (
     Llama3Scaling,
     MixtureOfExperts,
     Norm,
+    Patches,
+    Projector,
+    QFormer,
     RelativeBuckets,
     Rotary,
     Sinusoids,
@@ -77,7 +80,7 @@ class Case:
     along: dict[str, Any] = field(default_factory=dict)
 
     def specs(self) -> tuple[Spec, Spec]:
-        before = without_dropout(SPECS[self.base])
+        before = without_dropout((SPECS | SEEING)[self.base])
         for path, value in self.first.items():
             before = put(before, path, value)
         after = before
@@ -105,6 +108,9 @@ SHORTER = {"embedding.positions.max": 46}
 SINES = {"embedding.positions": Sinusoids()}
 ALTERNATING = tuple(Block(Attention(2, 8, 2, window=window), FeedForward(24)) for window in (None, 1))
 CLASSIFY = Head("classify", reads="first", transform=Transform(16, "tanh"), outputs=3)
+
+ASKED = SEEING["asked"].vision.bridge
+EYE = Head("embed", reads="first", outputs=10)
 
 CASES: dict[tuple[str, str], Case] = {
     ("Norm", "kind"): Case("bert", f"{ENC}.norm.kind", "rms", {f"{ENC}.norm.bias": False}),
@@ -213,9 +219,36 @@ CASES: dict[tuple[str, str], Case] = {
     ("Head", "tied"): Case("gpt2", "heads.0.tied", False),
     ("Head", "bias"): Case("bert", "heads.0.bias", False, {"heads": (CLASSIFY,)}),
     ("Head", "scale"): Case("gpt2", "heads.0.scale", 0.5),
+    ("Head", "norm"): Case("bert", "heads.0.norm", Norm(), {"heads": (CLASSIFY,)}),
     ("Head", "normalised"): Case("llama", "heads.0.normalised", True),
     ("Head", "softcap"): Case("llama", "heads.0.softcap", 0.5),
     ("Head", "dropout"): Case("bert", "heads.0.dropout", 0.5, {"heads": (CLASSIFY,)}),
+    ("Patches", "image"): Case("vit", "vision.patches.image", 12),
+    ("Patches", "patch"): Case("vit", "vision.patches.patch", 2),
+    ("Patches", "channels"): Case("vit", "vision.patches.channels", 1),
+    ("Patches", "bias"): Case("vit", "vision.patches.bias", False),
+    ("Patches", "class_token"): Case("vit", "vision.patches.class_token", False),
+    ("Patches", "norm"): Case("vit", "vision.patches.norm", Norm()),
+    ("Patches", "dropout"): Case("vit", "vision.patches.dropout", 0.5),
+    ("Projector", "activation"): Case("projected", "vision.bridge.activation", "gelu"),
+    ("Projector", "bias"): Case("projected", "vision.bridge.bias", False),
+    ("QFormer", "queries"): Case("asked", "vision.bridge.queries", 2),
+    ("QFormer", "dim"): Case("asked", "vision.bridge.dim", 16, along={"vision.bridge.text.width": 16}),
+    ("QFormer", "stack"): Case("asked", "vision.bridge.stack", replace(ASKED.stack, layers=4)),
+    ("QFormer", "norm"): Case("asked", "vision.bridge.norm", Norm(eps=0.5)),
+    ("QFormer", "text"): Case("asked", "vision.bridge.text", ASKED.text, {"vision.bridge.text": None}),
+    ("QFormer", "vocab"): Case("asked", "vision.bridge.vocab", 41),
+    ("Vision", "dim"): Case("projected", "vision.dim", 20),
+    ("Vision", "patches"): Case("vit", "vision.patches", Patches(8, 8)),
+    ("Vision", "stack"): Case("vit", "vision.stack", replace(SEEING["vit"].vision.stack, layers=1)),
+    ("Vision", "heads"): Case("clip", "vision.heads", (Head("embed", reads="first", outputs=10),)),
+    ("Vision", "depth"): Case("projected", "vision.depth", 1),
+    ("Vision", "class_kept"): Case("projected", "vision.class_kept", True),
+    ("Vision", "bridge"): Case("projected", "vision.bridge", Projector("gelu")),
+    ("Vision", "injection"): Case("projected", "vision.injection", "beside", {"vision.heads": (EYE,)}),
+    ("Vision", "image_token"): Case("projected", "vision.image_token", 37),
+    ("Vision", "temperature"): Case("clip", "vision.temperature", False),
+    ("Spec", "vision"): Case("clip", "vision", None),
     ("Spec", "vocab"): Case("gpt2", "vocab", 41),
     ("Spec", "dim"): Case("llama", "dim", 16, along={"embedding.width": 16}),
     ("Spec", "embedding"): Case("llama", "embedding", Embedding(24, scale=2.0)),
@@ -241,6 +274,8 @@ NO_EFFECT = {
 def results(model: Model, seed: int = 0) -> dict[str, torch.Tensor]:
     """Every head's logits; an encoder-decoder makes its input from labels, one of which is ignored."""
     torch.manual_seed(seed)
+    if model.vision is not None or model.spec == replace(SEEING["clip"], vision=None):
+        return seen(model)
     batch = Batch.from_lists(TEXTS, order=range(len(TEXTS)))
     with torch.no_grad():
         if model.encoder is None or model.decoder is None:
@@ -249,6 +284,22 @@ def results(model: Model, seed: int = 0) -> dict[str, torch.Tensor]:
             labels = torch.tensor([[8, -100, 9, 7, 11]] * len(TEXTS))
             states = model.run(batch, Batch.from_padded(model.shift_right(labels), order=range(len(TEXTS))))
     return states.heads
+
+
+def seen(model: Model) -> dict[str, torch.Tensor]:
+    """Everything a model that sees gives back for four images, with texts of tokens that may stand for them."""
+    spec, generator = model.spec, torch.Generator().manual_seed(3)
+    patches = (spec.vision or SEEING["clip"].vision).patches
+    given: dict[str, Any] = {}
+    if spec.vision is not None:
+        given["pixel_values"] = torch.randn(4, patches.channels, patches.image, patches.image, generator=generator)
+    if spec.vocab:
+        given["input_ids"] = torch.tensor([[38] * spec.image_tokens + [37] * spec.image_tokens + TEXTS[0]] * 4)
+    if spec.vision is not None and isinstance(spec.vision.bridge, QFormer) and spec.vision.bridge.text:
+        given["qformer_input_ids"] = torch.tensor([TEXTS[0]] * 4)
+    with torch.no_grad():
+        out = model(**given)
+    return {name: out[name] for name in out.keys()}  # noqa: SIM118
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

@@ -60,7 +60,7 @@ _TAGGED = (
 
 def construct(kind: Any, data: Any, where: str) -> Any:
     """A value of the declared type from plain data. Raises `SpecError` naming the place of what does not fit."""
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    options = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
     if data is None and types.NoneType in options:
         return None
     if isinstance(data, dict):

@@ -51,6 +51,11 @@ class Spec:
         return (last.projection if last else None) or self.dim
 
     @property
+    def sees_only(self) -> bool:
+        """Whether there is vision and no text."""
+        return self.vision is not None and self.encoder is None and self.decoder is None
+
+    @property
     def has_source(self) -> bool:
         """Whether a decoder reads something else than its own text: an encoder's, or an image alone."""
         return self.decoder is not None and (self.encoder is not None or self.memory_dim("decoder") is not None)

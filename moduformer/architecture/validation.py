@@ -31,8 +31,8 @@ def validate(spec: Any) -> None:
     _check_fields(spec, "")
     if spec.encoder is None and spec.decoder is None and spec.vision is None:
         raise SpecError("a Spec needs an encoder, a decoder or both")
-    if (spec.encoder is None and spec.decoder is None) is not (spec.vocab == 0):
-        raise SpecError(f"vocab is {spec.vocab}; it is 0 where there is vision and no text, and only there")
+    if spec.sees_only and spec.vocab:
+        raise SpecError(f"vocab is {spec.vocab:,}, but a spec with nothing beside its vision reads no words: make it 0")
     both = spec.encoder is not None and spec.decoder is not None
     sees = spec.vision is not None and spec.vision.injection == "cross"
     if spec.encoder is not None:
@@ -41,6 +41,8 @@ def validate(spec: Any) -> None:
         _check_stack(spec.decoder, "decoder", crossing=both or sees)
     if spec.vision is not None:
         _check_vision(spec.vision)
+        if spec.sees_only and spec.vision.dim != spec.dim:
+            raise SpecError(f"dim is {spec.dim}, but there is nothing beside a vision of {spec.vision.dim}")
     if spec.target_embedding is not None and not both:
         raise SpecError("target_embedding is for a decoder beside an encoder")
     if spec.target_vocab is not None and spec.target_embedding is None:
@@ -65,7 +67,7 @@ MAX_SIZE = 2**24
 MAX_LAYERS = 10_000
 
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("segments", "task_types", "block_positions", "offset", "uncounted", "vocab", "depth"), (0, MAX_SIZE)),
+    **dict.fromkeys(("segments", "task_types", "block_positions", "offset", "uncounted", "depth"), (0, MAX_SIZE)),
     **dict.fromkeys(("start", "blanks", "running"), (0, MAX_SIZE)),
     **dict.fromkeys(("dropout", "final_dropout"), (0.0, 1.0)),
     **dict.fromkeys(("pad_id", "bos_id", "eos_id", "decoder_start_id", "image_token"), (-MAX_SIZE, MAX_SIZE)),
@@ -77,11 +79,13 @@ def _check_fields(part: Any, path: str) -> None:
     """Every value has the type its field is declared with, and lies in its range."""
     cls: Any = type(part)
     for name, kind in hints_of(cls).items():
+        if name == "vocab" and getattr(part, name) == 0 and getattr(part, "sees_only", False):
+            continue
         _check_value(getattr(part, name), kind, name, f"{path}.{name}".lstrip("."))
 
 
 def _check_value(value: Any, kind: Any, name: str, path: str) -> None:
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    options = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
     if value is None and types.NoneType in options:
         return
     for option in options:
@@ -242,12 +246,14 @@ def _check_vision(vision: Vision) -> None:
         raise SpecError(f"vision.depth is {vision.depth}, but the stack has {vision.stack.layers} layers")
     if not vision.class_kept and not patches.class_token:
         raise SpecError("vision.class_kept is for images with a class_token")
-    if (vision.image_token is not None) is not (vision.injection == "tokens"):
+    if vision.injection == "tokens" and vision.image_token is None:
         raise SpecError("vision.image_token is the token that images stand in for: injection 'tokens' needs it")
     if isinstance(vision.bridge, QFormer):
         _check_stack(vision.bridge.stack, "vision.bridge.stack", crossing=True)
-        if (vision.bridge.text is None) is not (vision.bridge.vocab is None):
-            raise SpecError("vision.bridge: an instruction has a text embedding and a vocab")
+        if any(block.norm_at != ("res",) or block.flow != "sequential" for block in vision.bridge.stack.pattern):
+            raise SpecError("vision.bridge.stack: the blocks of a QFormer are sequential, with norms at 'res'")
+        if vision.bridge.text is not None and vision.bridge.vocab is None:
+            raise SpecError("vision.bridge: the text of an instruction needs a vocab")
 
 
 _ONE_A_ROW = ("pool", "embed", "next-sentence", "match", "classify")

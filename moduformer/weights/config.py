@@ -402,7 +402,9 @@ class TokenIds:
 
 
 def read(template: Spec, rules: tuple[Rule, ...], config: Config, without: tuple[str, ...] = ()) -> Spec:
-    """The spec a config describes, but for parts it is `without`. Raises `CheckpointError` for values that are missing, impossible or unsupported."""
+    """The spec a config describes, but for the parts it is `without`.
+
+    Raises `CheckpointError` for values that are missing, impossible or unsupported."""
     values: dict[str, Any] = {}
     try:
         for rule in rules:

@@ -24,9 +24,10 @@ class Row:
 
     `{i}` in both counts the sets of weights of the stack that `name` leads to; `{group}` and `{inner}` split that
     count by the stack's pattern; `{expert}` counts the experts of a layer that has them. "sources." and "targets." are
-    the embeddings of what encoder and decoder read. A row marked `head` never carries the family's prefix. `also` are other names, without prefix, under which files hold the same numbers because
-    they are tied. Several rows may read one tensor, a slice each (see `views.Slice`). A row with a `flow` is only for
-    layers of such a flow (see `architecture.Block`), whose norms files name after it.
+    the embeddings of what encoder and decoder read. A row marked `head` never carries the family's prefix. `also` are
+    other names, without prefix, under which files hold the same numbers because they are tied. Several rows may read
+    one tensor, a slice each (see `views.Slice`). A row with a `flow` is only for layers of such a flow (see
+    `architecture.Block`), whose norms files name after it.
     """
 
     file: str
