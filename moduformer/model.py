@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
+from moduformer import architecture
 from moduformer.architecture import LearnedPositions, Rotary, Spec
 from moduformer.batch import Batch, by_length
 from moduformer.blocks.attention import Memory
@@ -25,6 +26,8 @@ from moduformer.blocks.head import (
 )
 from moduformer.blocks.infilling import arrange
 from moduformer.blocks.linear import FusedLinear
+from moduformer.blocks.recurrent import Recurrent
+from moduformer.blocks.recurrent_decoder import RecurrentDecoder
 from moduformer.blocks.stack import Stack
 from moduformer.cache import Cache
 from moduformer.errors import TextError, TrainingError
@@ -91,8 +94,9 @@ class Model(nn.Module):
         self.quantization: Quantization | None = None
         self.embedding = Embedding(spec.embedding, nn.Embedding(spec.vocab, spec.embedding.width), spec.dim)
         self.target_embedding = _target_embedding(spec, self.embedding)
-        self.encoder = Stack(spec.encoder, spec.dim, "encoder") if spec.encoder else None
-        self.decoder = Stack(spec.decoder, spec.dim, "decoder") if spec.decoder else None
+        memory = spec.encoder.out_dim(spec.dim) if spec.encoder else None
+        self.encoder = STACKS[type(spec.encoder)](spec.encoder, spec.dim, "encoder") if spec.encoder else None
+        self.decoder = STACKS[type(spec.decoder)](spec.decoder, spec.dim, "decoder", memory) if spec.decoder else None
         self.heads = nn.ModuleDict(
             {head.kind: Head(head, spec.target_vocab or spec.vocab, spec.out_dim) for head in spec.heads}
         )
@@ -133,9 +137,10 @@ class Model(nn.Module):
                 raise TextError("an encoder-decoder needs decoder_input_ids (or labels to make them from)")
             if target.order != batch.order:
                 raise TextError("the rows of the encoder's batch and the decoder's are not in the same order")
+            last = None
             if encoded is None:
-                encoded = self.encoder(self._see(trace, self.embedding(batch)), batch.rows, trace=trace)
-            memory = Memory(encoded, Layout(target.rows, batch.rows))
+                encoded, last = self.encoder.encode(self._see(trace, self.embedding(batch)), batch.rows, trace=trace)
+            memory = Memory(encoded, Layout(target.rows, batch.rows), last)
             hidden = self.targets(target)
             if trace is not None:
                 hidden = trace.see("decoder.embedding", hidden)
@@ -158,7 +163,7 @@ class Model(nn.Module):
                 # A decoder that reads the source shifted ends where the source does.
                 shifted = states.source is not None and states.source.rows is states.batch.rows
                 tokens = states.source.tokens if shifted and states.source else states.batch.tokens
-                seen = read(head, states.hidden, states.batch.rows, tokens, ends)
+                seen = read(head, states.hidden, states.batch.rows, tokens, ends, self.spec.reads_backward)
                 if logits_at is not None and head.reads == "tokens":
                     seen = seen[logits_at]
             result = self.heads[head.kind](seen, self.targets.tokens.weight)
@@ -222,7 +227,7 @@ class Model(nn.Module):
         if positions is None and blocks is None and prefixes is None:
             return batch
         decoder, table = self.spec.decoder, self.spec.embedding.positions
-        if decoder is None or self.encoder is not None or not decoder.causal:
+        if not isinstance(decoder, architecture.Stack) or self.encoder is not None or not decoder.causal:
             raise TextError("position_ids, block_position_ids and prefix_lengths are for a causal decoder alone")
         if positions is None:
             return batch.located(None, prefixes) if blocks is None else batch.located(_beside(batch, blocks), prefixes)
@@ -294,7 +299,7 @@ class Model(nn.Module):
         if kind == "replaced-token":
             return replaced_token_loss(logits, labels)
         if kind == "language-model" and self.encoder is None:
-            return next_token_loss(logits, labels, batch.rows)
+            return next_token_loss(logits, labels, batch.rows, self.spec.reads_backward)
         return token_loss(logits, labels)
 
     # What it is --------------------------------------------------------------------------------------------------
@@ -303,7 +308,7 @@ class Model(nn.Module):
         """An empty cache for `rows` rows of the decoder (or of the only stack)."""
         stack = self.decoder or self.encoder
         assert stack is not None
-        return Cache.of(stack.settings, rows, self.device)
+        return stack.cache(rows, self.device)
 
     def generate(
         self,
@@ -391,17 +396,7 @@ class Model(nn.Module):
         tables = [self.embedding] if self.target_embedding is None else [self.embedding, self.target_embedding]
         yield "embedding", list(dict.fromkeys(p for table in tables for p in table.parameters()))
         for stack in filter(None, (self.encoder, self.decoder)):
-            sets = stack.settings.weight_sets
-            for number in range(sets):
-                members = list(getattr(stack, str(number)).parameters())
-                if number == 0 and stack.position_bias is not None:
-                    members += stack.position_bias.parameters()
-                for first in filter(None, (stack.distances, stack.convolution)) if number == 0 else ():
-                    members += first.parameters()
-                if number == sets - 1:
-                    for last in filter(None, (stack.norm, stack.top_query, stack.projection)):
-                        members += last.parameters()
-                yield f"{stack.name}.{number}", members
+            yield from stack.layer_groups()
         if len(self.heads):
             yield "head", list(self.heads.parameters())
 
@@ -416,6 +411,14 @@ class Model(nn.Module):
         from moduformer.weights.checkpoint import save
 
         return save(self, Path(folder))
+
+
+STACKS: dict[type, Any] = {
+    architecture.Stack: Stack,
+    architecture.Recurrent: Recurrent,
+    architecture.RecurrentDecoder: RecurrentDecoder,
+}
+"""The block that builds each kind of encoder and decoder."""
 
 
 def _target_embedding(spec: Spec, source: Embedding) -> Embedding | None:

@@ -8,6 +8,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import torch
 from core_models import SPECS, randomise
+from recurrent_models import CASES as RECURRENT_CASES
+from recurrent_models import RECURRENT
 
 from moduformer import architecture
 from moduformer.architecture import (
@@ -77,7 +79,7 @@ class Case:
     along: dict[str, Any] = field(default_factory=dict)
 
     def specs(self) -> tuple[Spec, Spec]:
-        before = without_dropout(SPECS[self.base])
+        before = without_dropout({**SPECS, **RECURRENT}[self.base])
         for path, value in self.first.items():
             before = put(before, path, value)
         after = before
@@ -233,8 +235,10 @@ CASES: dict[tuple[str, str], Case] = {
     ("Spec", "pad_id"): Case("t5", "pad_id", 5),
     ("Spec", "decoder_start_id"): Case("t5", "decoder_start_id", 6),
 }  # fmt: skip
+CASES |= {name: Case(*case) for name, case in RECURRENT_CASES.items()}
 NO_EFFECT = {
-    ("Spec", "bos_id"): "only a tokenizer and the start of a generated text use it; no forward pass does",
+    ("Spec", "bos_id"): Case("gpt2", "bos_id", 7),  # only a tokenizer and the start of a generated text use it
+    ("Recurrent", "variational"): Case("awd_lstm", "decoder.variational", True),  # a way of dropout while training
 }
 
 
@@ -273,8 +277,7 @@ def test_every_field_has_a_case() -> None:
 @pytest.mark.parametrize(("part", "name"), FIELDS)
 def test_a_field_changes_the_numbers(part: str, name: str) -> None:
     if (part, name) in NO_EFFECT:
-        spec = SPECS["gpt2"]
-        model, other = build(spec, seed=1), build(replace(spec, bos_id=7), seed=1)
+        model, other = (build(spec, seed=1) for spec in NO_EFFECT[part, name].specs())
         assert same(results(model), results(other)), "it has an effect now: give it a case"
         return
     before, after = CASES[part, name].specs()

@@ -32,6 +32,15 @@ from moduformer.architecture.parts import (
     Transform,
     YarnScaling,
 )
+from moduformer.architecture.recurrent import (
+    AdditiveAttention,
+    Bridge,
+    MultiplicativeAttention,
+    Readout,
+    Recurrent,
+    RecurrentDecoder,
+    Summary,
+)
 from moduformer.architecture.spec import Spec
 from moduformer.architecture.validation import MAX_LAYERS, MAX_SIZE
 
@@ -41,8 +50,10 @@ __all__ = [
     "MISSING",
     "ALiBi",
     "Activation",
+    "AdditiveAttention",
     "Attention",
     "Block",
+    "Bridge",
     "Change",
     "Convolution",
     "Difference",
@@ -58,12 +69,17 @@ __all__ = [
     "LinearScaling",
     "Llama3Scaling",
     "MixtureOfExperts",
+    "MultiplicativeAttention",
     "Norm",
+    "Readout",
+    "Recurrent",
+    "RecurrentDecoder",
     "RelativeBuckets",
     "Rotary",
     "Sinusoids",
     "Spec",
     "Stack",
+    "Summary",
     "Transform",
     "YarnScaling",
 ]

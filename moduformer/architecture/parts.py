@@ -179,7 +179,9 @@ class Attention:
     def num_parameters(self, dim: int) -> int:
         """Numbers of the projections of q, k, v and back."""
         inner, shared = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        return _linear(dim, inner + 2 * shared, self.bias) + _linear(inner, dim, self.out_bias) + self._position_size(dim)
+        return (
+            _linear(dim, inner + 2 * shared, self.bias) + _linear(inner, dim, self.out_bias) + self._position_size(dim)
+        )
 
     def _position_size(self, dim: int) -> int:
         own = isinstance(self.position, Disentangled)
@@ -300,7 +302,11 @@ class Stack:
         """How many blocks have weights of their own."""
         return self.layers if self.groups is None else self.groups * len(self.pattern)
 
-    def num_parameters(self, dim: int) -> int:
+    def out_dim(self, dim: int) -> int:
+        """The width of the last states."""
+        return self.projection or dim
+
+    def num_parameters(self, dim: int, memory: int | None = None) -> int:
         """Numbers of all layers that have weights of their own, the table of biases and the final norm."""
         bias = self.position_bias.buckets * self.pattern[0].attention.heads if self.position_bias else 0
         norm = self.final_norm.num_parameters(dim) if self.final_norm else 0
@@ -316,9 +322,10 @@ class Embedding:
     """Token vectors plus positions, segments and task types; `width` below the model's dim is projected up to it.
 
     `block_positions` are the rows of a table for tokens' second coordinates (Du et al. 2022, GLM, section 2.1).
-    `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim)). What is `projected` is the "sum" of all, or
-    the "tokens" alone, to which vectors of the model's dim are added then (OPT). The norm follows the sum of vectors, or
-    its projection (DeBERTa)."""
+    `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim)). What is `projected` is the "sum" of all,
+    or the "tokens" alone, to which vectors of the model's dim are added then (OPT). The norm follows the sum of
+    vectors, or its projection (DeBERTa). While training, `token_dropout` makes a share of the vocabulary zero vectors,
+    wherever they stand in a batch (Gal & Ghahramani 2016, section 4.2)."""
 
     width: int
     positions: LearnedPositions | Sinusoids | None = None
@@ -331,6 +338,7 @@ class Embedding:
     projected: Literal["sum", "tokens"] = "sum"
     projection_bias: bool = True
     dropout: float = 0.0
+    token_dropout: float = 0.0
 
     def sum_dim(self, dim: int) -> int:
         """The width at which token, position, segment and task vectors are added, in a model of `dim` dimensions."""
@@ -363,12 +371,13 @@ class Transform:
 class Head:
     """What is computed from the last hidden states.
 
-    `reads` says from where: every token, the first, the last, the last end-of-sequence token, the mean of all, or the
-    pooled vector of a "pool" head. `outputs` None means the vocabulary; `tied` takes the token embedding as the last
+    `reads` says from where: every token, the first, the last, the last end-of-sequence token, the mean of all, the
+    pooled vector of a "pool" head, or the last, the maximum and the mean side by side ("concat", Howard & Ruder 2018,
+    section 3.3). `outputs` None means the vocabulary; `tied` takes the token embedding as the last
     projection, `normalised` its rows at length one (Baichuan 2); `softcap` c bounds logits to c tanh(logits / c)."""
 
     kind: HeadKind
-    reads: Literal["tokens", "first", "last", "eos", "mean", "pool"] = "tokens"
+    reads: Literal["tokens", "first", "last", "eos", "mean", "pool", "concat"] = "tokens"
     transform: Transform | None = None
     outputs: int | None = None
     tied: bool = False
@@ -378,8 +387,13 @@ class Head:
     softcap: float | None = None
     dropout: float = 0.0
 
+    def in_dim(self, dim: int) -> int:
+        """The width of what it reads of states of width `dim`."""
+        return 3 * dim if self.reads == "concat" else dim
+
     def num_parameters(self, vocab: int, dim: int) -> int:
         """Numbers of the transform and the last projection; a tie counts with the embedding."""
+        dim = self.in_dim(dim)
         inner = self.transform.num_parameters(dim) if self.transform else 0
         if self.kind == "pool":
             return inner

@@ -21,6 +21,13 @@ from moduformer.architecture.parts import (
     Sinusoids,
     YarnScaling,
 )
+from moduformer.architecture.recurrent import (
+    AdditiveAttention,
+    MultiplicativeAttention,
+    Recurrent,
+    RecurrentDecoder,
+    Summary,
+)
 from moduformer.errors import SpecError
 
 
@@ -52,6 +59,11 @@ _TAGGED = (
     Disentangled,
     FeedForward,
     MixtureOfExperts,
+    Recurrent,
+    RecurrentDecoder,
+    Summary,
+    AdditiveAttention,
+    MultiplicativeAttention,
 )
 
 

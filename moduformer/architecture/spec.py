@@ -8,6 +8,7 @@ from typing import Any
 from moduformer.architecture.difference import Difference, difference
 from moduformer.architecture.parts import Embedding, Head, HeadKind, Infilling, Stack
 from moduformer.architecture.plain_data import construct, plain
+from moduformer.architecture.recurrent import Recurrent, RecurrentDecoder
 from moduformer.architecture.validation import validate
 
 
@@ -22,8 +23,8 @@ class Spec:
     vocab: int
     dim: int
     embedding: Embedding
-    encoder: Stack | None = None
-    decoder: Stack | None = None
+    encoder: Stack | Recurrent | None = None
+    decoder: Stack | Recurrent | RecurrentDecoder | None = None
     heads: tuple[Head, ...] = ()
     target_embedding: Embedding | None = None
     target_vocab: int | None = None
@@ -44,7 +45,13 @@ class Spec:
     def out_dim(self) -> int:
         """The width of the states that heads read."""
         last = self.decoder or self.encoder
-        return (last.projection if last else None) or self.dim
+        return last.out_dim(self.dim) if last else self.dim
+
+    @property
+    def reads_backward(self) -> bool:
+        """Whether what heads read was read from each row's end, so that a language model tells the token before."""
+        last = self.decoder or self.encoder
+        return isinstance(last, Recurrent) and last.direction == "backward"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON; `Spec.from_dict` reads it back."""
@@ -57,7 +64,9 @@ class Spec:
 
     def num_parameters(self) -> int:
         """How many numbers training would change, ties counted once."""
-        stacks = sum(stack.num_parameters(self.dim) for stack in (self.encoder, self.decoder) if stack is not None)
+        stacks = self.encoder.num_parameters(self.dim) if self.encoder else 0
+        if self.decoder is not None:
+            stacks += self.decoder.num_parameters(self.dim, self.encoder.out_dim(self.dim) if self.encoder else None)
         heads = sum(head.num_parameters(self.target_vocab or self.vocab, self.out_dim) for head in self.heads)
         tables = self.embedding.num_parameters(self.vocab, self.dim)
         if self.target_embedding is not None:

@@ -19,6 +19,12 @@ from moduformer.architecture.parts import (
     Stack,
 )
 from moduformer.architecture.plain_data import hints_of
+from moduformer.architecture.recurrent import (
+    Recurrent,
+    RecurrentDecoder,
+    check_recurrent,
+    check_recurrent_decoder,
+)
 from moduformer.errors import SpecError
 
 
@@ -31,10 +37,11 @@ def validate(spec: Any) -> None:
     if spec.encoder is None and spec.decoder is None:
         raise SpecError("a Spec needs an encoder, a decoder or both")
     both = spec.encoder is not None and spec.decoder is not None
-    if spec.encoder is not None:
+    if isinstance(spec.encoder, Stack):
         _check_stack(spec.encoder, "encoder", crossing=False)
-    if spec.decoder is not None:
+    if isinstance(spec.decoder, Stack):
         _check_stack(spec.decoder, "decoder", crossing=both)
+    _check_recurrence(spec)
     if spec.target_embedding is not None and not both:
         raise SpecError("target_embedding is for a decoder beside an encoder")
     if spec.target_vocab is not None and spec.target_embedding is None:
@@ -58,10 +65,11 @@ MAX_SIZE = 2**24
 
 MAX_LAYERS = 10_000
 
+_DROPOUTS = ("dropout", "final_dropout", "input_dropout", "weight_dropout", "token_dropout")
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("segments", "task_types", "block_positions", "offset", "uncounted"), (0, MAX_SIZE)),
     **dict.fromkeys(("start", "blanks", "running"), (0, MAX_SIZE)),
-    **dict.fromkeys(("dropout", "final_dropout"), (0.0, 1.0)),
+    **dict.fromkeys(_DROPOUTS, (0.0, 1.0)),
     **dict.fromkeys(("pad_id", "bos_id", "eos_id", "decoder_start_id"), (-MAX_SIZE, MAX_SIZE)),
 }
 """What the numbers of a field may be; other whole numbers are sizes, from 1 on, and other floats are above 0."""
@@ -196,6 +204,20 @@ def _check_buckets(stack: Stack, bias: RelativeBuckets, path: str) -> None:
         raise SpecError(f"{path}: {bias.buckets} buckets cannot be spread up to a max_distance of {bias.max_distance}")
     if len({block.attention.heads for block in stack.pattern}) > 1:
         raise SpecError(f"{path}: blocks that share a table of biases need the same number of heads")
+
+
+def _check_recurrence(spec: Any) -> None:
+    encoder, decoder = spec.encoder, spec.decoder
+    if isinstance(encoder, Recurrent):
+        check_recurrent(encoder, "encoder", writes=False)
+    if isinstance(decoder, Recurrent):
+        check_recurrent(decoder, "decoder", writes=True)
+    if isinstance(decoder, RecurrentDecoder) and isinstance(encoder, Recurrent):
+        check_recurrent_decoder(decoder, encoder, spec.dim)
+    elif isinstance(decoder, RecurrentDecoder) or (encoder and decoder and type(encoder) is not type(decoder)):
+        raise SpecError("a RecurrentDecoder stands beside a Recurrent encoder, a Stack beside a Stack")
+    elif isinstance(decoder, Recurrent) and encoder is not None:
+        raise SpecError("a recurrent decoder beside an encoder is a RecurrentDecoder, which says how it reads it")
 
 
 def _check_heads(spec: Any) -> None:

@@ -21,10 +21,11 @@ from moduformer.trace import Trace
 
 @dataclass(eq=False)
 class Memory:
-    """The encoder's last hidden states, flat, and who may look at them."""
+    """The encoder's last hidden states, flat, and who may look at them; `last` are a recurrent one's, a layer each."""
 
     hidden: Tensor
     layout: Layout
+    last: list[tuple[Tensor, ...]] | None = None
 
 
 @dataclass(eq=False)

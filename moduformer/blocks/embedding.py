@@ -42,6 +42,9 @@ class Embedding(nn.Module):
         """
         settings = self.settings
         hidden = _look_up(self.tokens, batch.tokens, "token id")
+        if self.training and settings.token_dropout:
+            kept = F.dropout(hidden.new_ones(self.tokens.num_embeddings), settings.token_dropout)
+            hidden = hidden * kept[batch.tokens].unsqueeze(1)
         if settings.scale != 1.0:
             hidden = hidden * settings.scale
         if settings.projected == "tokens" and self.projection is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,7 +25,7 @@ from moduformer.trace import Trace
 class Stack(nn.Module):
     """Layers in order; layers that share weights are one module. Children are named by the number of their weights."""
 
-    def __init__(self, settings: architecture.Stack, dim: int, name: str) -> None:
+    def __init__(self, settings: architecture.Stack, dim: int, name: str, memory: int | None = None) -> None:
         super().__init__()
         self.settings, self.name = settings, name
         for number in range(settings.weight_sets):
@@ -45,6 +48,28 @@ class Stack(nn.Module):
         block = getattr(self, str(self.settings.weights_of(number)))
         assert isinstance(block, Block)
         return block
+
+    def encode(self, hidden: Tensor, rows: Rows, trace: Trace | None = None) -> tuple[Tensor, None]:
+        """What `forward` gives of an encoder's input; the other part is a recurrent encoder's."""
+        return self(hidden, rows, trace=trace), None
+
+    def cache(self, rows: int, device: torch.device) -> Cache:
+        """An empty cache for `rows` rows."""
+        return Cache.of(self.settings, rows, device)
+
+    def layer_groups(self) -> Iterator[tuple[str, list[nn.Parameter]]]:
+        """The parameters of each set of weights; what stands before the layers belongs to the first, the rest to the
+        last."""
+        sets = self.settings.weight_sets
+        for number in range(sets):
+            members = list(getattr(self, str(number)).parameters())
+            if number == 0:
+                for first in filter(None, (self.position_bias, self.distances, self.convolution)):
+                    members += first.parameters()
+            if number == sets - 1:
+                for last in filter(None, (self.norm, self.top_query, self.projection)):
+                    members += last.parameters()
+            yield f"{self.name}.{number}", members
 
     def forward(
         self,

@@ -12,6 +12,7 @@ from moduformer.families.family import Family
 
 MODEL_TYPES = {
     "albert": "albert",
+    "awd_lstm": "awd_lstm",
     "bert": "bert",
     "biogpt": "biogpt",
     "bloom": "bloom",
@@ -34,6 +35,7 @@ MODEL_TYPES = {
     "mpt": "mpt",
     "openai-gpt": "openai",
     "opt": "opt",
+    "recurrent_seq2seq": "recurrent_seq2seq",
     "qwen2": "qwen2",
     "roberta": "roberta",
     "t5": "t5",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from moduformer.architecture import Block, MixtureOfExperts, Spec, Stack
+from moduformer.architecture import Block, MixtureOfExperts, Recurrent, RecurrentDecoder, Spec, Stack
 from moduformer.errors import CheckpointError
 from moduformer.model import Model
 from moduformer.weights.views import Axes, parse
@@ -124,9 +124,11 @@ def _owners(model: Model) -> dict[str, str]:
 def _repeats(row: Row, spec: Spec) -> list[dict[str, int]]:
     if "{" not in row.name:
         return [{}]
-    stack: Stack | None = getattr(spec, row.name.split(".")[0])
+    stack: Stack | Recurrent | RecurrentDecoder | None = getattr(spec, row.name.split(".")[0])
     if stack is None:
         return []
+    if not isinstance(stack, Stack):
+        return [{"i": i} for i in range(stack.weight_sets)]
     period = len(stack.pattern)
     layers = [
         {"i": i, "group": i // period, "inner": i % period}
@@ -145,9 +147,9 @@ def _experts(block: Block) -> int:
 def _known(spec: Spec, name: str) -> dict[str, int]:
     """Sizes of axes inside a dimension: head_dim `d`, key-value heads `g` and the queries `r` that share one,
     projections `n` of a fused q, k, v, and halves `half`."""
-    stack: Stack | None = getattr(spec, name.split(".")[0], None) if name.startswith(("encoder.", "decoder.")) else None
+    stack = getattr(spec, name.split(".")[0], None) if name.startswith(("encoder.", "decoder.")) else None
     parts = name.split(".")
-    if stack is None or not parts[1].isdigit():
+    if not isinstance(stack, Stack) or not parts[1].isdigit():
         return {}
     attention = stack.block(int(parts[1])).attention
     shared = attention.heads // attention.kv_heads
