@@ -6,7 +6,7 @@ by itself or through its parts, or the plan is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -25,7 +25,8 @@ class Row:
     count by the stack's pattern; `{expert}` counts the experts of a layer that has them. A row marked `head` never
     carries the family's prefix. `also` are other names, without prefix, under which files hold the same numbers because
     they are tied. Several rows may read one tensor, a slice each (see `views.Slice`). A row with a `flow` is only for
-    layers of such a flow (see `architecture.Block`), whose norms files name after it.
+    layers of such a flow (see `architecture.Block`), whose norms files name after it; one with a `where` only for specs
+    of which that is true. Where an `optional` tensor is absent, the part is zero.
     """
 
     file: str
@@ -34,6 +35,8 @@ class Row:
     also: tuple[str, ...] = ()
     head: bool = False
     flow: tuple[str, ...] = ()
+    where: Callable[[Spec], bool] | None = None
+    optional: bool = False
 
 
 NATIVE_ROWS = (Row("", ""),)
@@ -50,6 +53,7 @@ class Entry:
     axes: Axes | None = None
     known: Mapping[str, int] = field(default_factory=dict)
     also: tuple[str, ...] = ()
+    optional: bool = False
 
     def pair(self, file: Tensor, model: Tensor) -> tuple[Tensor, Tensor]:
         """Both sides as views of equal shape."""
@@ -81,6 +85,7 @@ def expand(rows: Iterable[Row], model: Model, prefix: str) -> list[Entry]:
                             axes=axes,
                             known=known,
                             also=tuple(other.format(**numbers) + suffix for other in row.also),
+                            optional=row.optional,
                         )
                     )
     _check_cover(entries, model, views)
@@ -122,6 +127,8 @@ def _owners(model: Model) -> dict[str, str]:
 
 
 def _repeats(row: Row, spec: Spec) -> list[dict[str, int]]:
+    if row.where is not None and not row.where(spec):
+        return []
     if "{" not in row.name:
         return [{}]
     stack: Stack | Recurrent | RecurrentDecoder | None = getattr(spec, row.name.split(".")[0])
