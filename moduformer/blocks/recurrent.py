@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moduformer import architecture
-from moduformer.batch import Rows
+from moduformer.batch import Batch, Rows
 from moduformer.blocks.attention import Memory
 from moduformer.cache import Cache
 from moduformer.errors import TextError
@@ -131,6 +131,7 @@ class Recurrent(nn.Module):
         memory: Memory | None = None,
         cache: Cache | None = None,
         trace: Trace | None = None,
+        batch: Batch | None = None,
     ) -> Tensor:
         """`[tokens, dim]` to `[tokens, directions * width of the last layer]`."""
         return self.encode(hidden, rows, cache, trace)[0]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from moduformer import architecture
-from moduformer.batch import Rows
+from moduformer.batch import Batch, Rows
 from moduformer.blocks.attention import Memory
 from moduformer.blocks.recurrent import WHOLE, Packing, Recurrent, State, begin
 from moduformer.cache import Cache
@@ -123,6 +123,7 @@ class RecurrentDecoder(Recurrent):
         memory: Memory | None = None,
         cache: Cache | None = None,
         trace: Trace | None = None,
+        batch: Batch | None = None,
     ) -> Tensor:
         """The target's words `[tokens, dim]` to what heads read, `[tokens, out_dim]`."""
         packing, kept = Packing.of(rows), begin(cache, rows)

@@ -11,7 +11,7 @@ from moduformer.weights.config import Only, key
 from moduformer.weights.plan import Row
 
 WRITE = Head("language-model", tied=True)
-CLASSIFY = Head("classify", "concat", Transform(50, "relu"), outputs=2)
+CLASSIFY = Head("classify", "concat", transform=Transform(50, "relu"), outputs=2)
 BODIES = ("0.", "0.module.", "")
 
 

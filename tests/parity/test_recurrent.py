@@ -107,7 +107,7 @@ def test_the_loss_is_of_the_next_token_read() -> None:
 def test_the_classifier_reads_last_maximum_and_mean() -> None:
     for direction in ("forward", "backward"):
         spec = language_model(2)
-        head = Head("classify", "concat", Transform(7, "relu"), outputs=3)
+        head = Head("classify", "concat", transform=Transform(7, "relu"), outputs=3)
         spec = replace(spec, decoder=replace(spec.decoder, direction=direction), heads=(head,))
         model = randomise(build(spec).double(), 2)
         assert spec.num_parameters() == model.num_parameters()
