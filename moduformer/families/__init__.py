@@ -13,6 +13,7 @@ from moduformer.families.family import Family
 MODEL_TYPES = {
     "albert": "albert",
     "awd_lstm": "awd_lstm",
+    "bart": "bart",
     "bert": "bert",
     "biogpt": "biogpt",
     "bloom": "bloom",
