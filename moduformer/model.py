@@ -125,13 +125,16 @@ class Model(nn.Module):
             batch = arrange(self.spec.infilling, batch, cache)
         if trace is not None:
             stacks = {"encoder": batch, "decoder": target or batch, "embedding": batch}
+            if batch.permutation is not None and batch.permutation.targets is not None:
+                stacks["query_stream"] = batch.permutation.targets
             trace.begin(**stacks)
         if self.decoder is None or self.encoder is None:
             stack = self.encoder or self.decoder
             assert stack is not None
             hidden = self._see(trace, self.embedding(batch))
-            hidden = stack(hidden, batch.rows, cache=cache, trace=trace)
-            states = States(hidden, batch)
+            hidden = stack(hidden, batch.rows, cache=cache, trace=trace, batch=batch)
+            predicted = None if batch.permutation is None else batch.permutation.targets
+            states = States(hidden, batch if predicted is None else predicted)
         else:
             if target is None:
                 raise TextError("an encoder-decoder needs decoder_input_ids (or labels to make them from)")
@@ -190,6 +193,8 @@ class Model(nn.Module):
         position_ids: Tensor | None = None,
         block_position_ids: Tensor | None = None,
         prefix_lengths: Tensor | None = None,
+        perm_mask: Tensor | None = None,
+        target_mapping: Tensor | None = None,
         trace: Trace | None = None,
     ) -> Output:
         """Padded tensors `[rows, tokens]` in, padded tensors out, with the field names of Hugging Face.
@@ -199,7 +204,8 @@ class Model(nn.Module):
 
         A decoder takes `position_ids` `[rows, tokens]`, or `[rows, 2, tokens]` with `block_position_ids` as the second
         plane, and `prefix_lengths` `[rows]`: how many tokens of each row all of its tokens see. A spec with `infilling`
-        finds both from its special tokens.
+        finds both from its special tokens. An encoder with two streams takes `perm_mask` and `target_mapping` (see
+        `Batch.permuted`); its results are then those of the tokens to predict, `[rows, predicted]`.
         """
         target = None
         if self.encoder is not None and self.decoder is not None:
@@ -220,6 +226,10 @@ class Model(nn.Module):
         else:
             batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, task_type_ids)
         batch = self._located(batch, position_ids, block_position_ids, prefix_lengths)
+        if perm_mask is not None or target_mapping is not None:
+            if self.encoder is None or not self.encoder.settings.two_streams:
+                raise TextError("perm_mask and target_mapping are for a stack with two streams")
+            batch = batch.permuted(perm_mask, target_mapping)
         states = self.run(batch, target, trace=trace)
         return self._output(states, labels, start_positions, end_positions, next_sentence_label)
 

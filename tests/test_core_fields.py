@@ -30,6 +30,7 @@ from moduformer.architecture import (
     MixtureOfExperts,
     Norm,
     RelativeBuckets,
+    RelativeSinusoids,
     Rotary,
     Sinusoids,
     Spec,
@@ -101,6 +102,8 @@ STEEP = {f"{DEC}.attention": Attention(3, 8, 3, position=ALiBi(0.01))}
 EXPERTS = {f"{ENC}.feed_forward": MixtureOfExperts(FeedForward(24), 4, 2)}
 DISENTANGLED = Block(Attention(2, 8, 2, position=Disentangled()), FeedForward(24))
 DISTANCES = {"encoder": Stack(2, (DISENTANGLED,), distances=DistanceVectors(8, 4, Norm(eps=0.1)))}
+BY_DISTANCE = Block(Attention(2, 8, 2, position=RelativeSinusoids()), FeedForward(24))
+WAVES = {"encoder": Stack(2, (BY_DISTANCE,))}
 CONVOLVED = {"encoder.convolution": Convolution()}
 SINGLE = {"encoder.convolution": Convolution(1, norm=Norm(weight=False, bias=False)), "encoder.layers": 1}
 SHORTER = {"embedding.positions.max": 46}
@@ -120,6 +123,10 @@ CASES: dict[tuple[str, str], Case] = {
     ("Disentangled", "terms"): Case("bert", f"{ENC}.attention.position.terms", ("p2c",), DISTANCES),
     ("Disentangled", "shared"): Case("bert", f"{ENC}.attention.position.shared", True, DISTANCES),
     ("Disentangled", "dropout"): Case("bert", f"{ENC}.attention.position.dropout", 0.5, DISTANCES),
+    ("RelativeSinusoids", "segments"): Case("bert", f"{ENC}.attention.position.segments", True, WAVES),
+    ("RelativeSinusoids", "reach"): Case("bert", f"{ENC}.attention.position.reach", 3, WAVES),
+    ("RelativeSinusoids", "base"): Case("bert", f"{ENC}.attention.position.base", 50.0, WAVES),
+    ("RelativeSinusoids", "dropout"): Case("bert", f"{ENC}.attention.position.dropout", 0.5, WAVES),
     ("DistanceVectors", "max_distance"): Case("bert", "encoder.distances.max_distance", 16, DISTANCES),
     ("DistanceVectors", "buckets"): Case("bert", "encoder.distances.buckets", 6, DISTANCES),
     ("DistanceVectors", "norm"): Case("bert", "encoder.distances.norm", None, DISTANCES),
@@ -190,6 +197,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("Stack", "position_bias"): Case("t5", "encoder.position_bias", None),
     ("Stack", "distances"): Case("bert", "encoder.distances", DistanceVectors(8, 4), DISTANCES),
     ("Stack", "convolution"): Case("bert", "encoder.convolution", Convolution()),
+    ("Stack", "two_streams"): Case("bert", "encoder.two_streams", True, WAVES),
     ("Stack", "final_norm"): Case("gpt2", "decoder.final_norm", None),
     ("Stack", "projection"): Case("llama", "decoder.projection", 20),
     ("Stack", "top_query"): Case("gpt2", "decoder.top_query", 48),

@@ -116,6 +116,24 @@ class Disentangled:
 
 
 @dataclass(frozen=True)
+class RelativeSinusoids:
+    """Scores of contents against sinusoids of the distance, which each layer projects, in place of absolute positions
+    (Dai et al. 2019, Transformer-XL, section 3.3).
+
+    Distances beyond `reach` count as `reach`; with `segments`, scores also say whether two tokens are of one segment
+    (Yang et al. 2019, XLNet, section 2.5)."""
+
+    segments: bool = False
+    reach: int | None = None
+    base: float = 10000.0
+    dropout: float = 0.0
+
+    def num_parameters(self, dim: int, inner: int) -> int:
+        """Numbers of one layer's projection of distances, and of what stands for the query's own position."""
+        return inner * (dim + 2 + 3 * self.segments)
+
+
+@dataclass(frozen=True)
 class DistanceVectors:
     """A learned vector for every distance between two tokens, one table for all layers of a stack (DeBERTa).
 
@@ -170,7 +188,7 @@ class Attention:
     out_bias: bool = True
     scale: float | None = None
     scale_by_depth: bool = False
-    position: Rotary | ALiBi | Disentangled | None = None
+    position: Rotary | ALiBi | Disentangled | RelativeSinusoids | None = None
     window: int | None = None
     softcap: float | None = None
     clip: float | None = None
@@ -184,8 +202,9 @@ class Attention:
         )
 
     def _position_size(self, dim: int) -> int:
-        own = isinstance(self.position, Disentangled)
-        return self.position.num_parameters(dim, self.heads * self.head_dim) if own else 0
+        if not isinstance(self.position, Disentangled | RelativeSinusoids):
+            return 0
+        return self.position.num_parameters(dim, self.heads * self.head_dim)
 
 
 @dataclass(frozen=True)
@@ -271,7 +290,8 @@ class Stack:
     `projection` is the width of a last linear layer without bias. With `top_query` one more layer follows the final
     norm, whose queries are that many learned vectors, one a position, in place of hidden states (Zeng et al. 2021,
     PanGu-alpha, section 2.2). A `convolution` of the stack's input is added to the
-    first layer's output and normed (DeBERTa v2)."""
+    first layer's output and normed (DeBERTa v2). With `two_streams` tokens can be predicted from others in any order:
+    a second stream of states, all beginning with one learned vector, attends to the first (XLNet)."""
 
     layers: int
     pattern: tuple[Block, ...]
@@ -280,6 +300,7 @@ class Stack:
     position_bias: RelativeBuckets | None = None
     distances: DistanceVectors | None = None
     convolution: Convolution | None = None
+    two_streams: bool = False
     final_norm: Norm | None = None
     projection: int | None = None
     top_query: int | None = None
@@ -310,7 +331,7 @@ class Stack:
         """Numbers of all layers that have weights of their own, the table of biases and the final norm."""
         bias = self.position_bias.buckets * self.pattern[0].attention.heads if self.position_bias else 0
         norm = self.final_norm.num_parameters(dim) if self.final_norm else 0
-        norm += dim * (self.projection or 0)
+        norm += dim * (self.projection or 0) + dim * self.two_streams
         norm += sum(part.num_parameters(dim) for part in (self.distances, self.convolution) if part is not None)
         if self.top_query is not None:
             norm += self.block(self.layers).num_parameters(dim) + self.top_query * dim

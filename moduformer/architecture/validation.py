@@ -15,6 +15,7 @@ from moduformer.architecture.parts import (
     Llama3Scaling,
     MixtureOfExperts,
     RelativeBuckets,
+    RelativeSinusoids,
     Rotary,
     Stack,
 )
@@ -157,6 +158,8 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
         crossed = block.cross_attention
         if isinstance(block.attention.position, Disentangled) and not block.attention.position.terms:
             raise SpecError(f"{name}: Disentangled positions without terms have no effect")
+        if stack.two_streams and not isinstance(block.attention.position, RelativeSinusoids):
+            raise SpecError(f"{name}: two_streams need RelativeSinusoids in every block, which place their queries")
         if crossing and crossed and (crossed.position or crossed.window or crossed.clip):
             raise SpecError(f"{name}: cross_attention has no positions, so it takes no position, no window and no clip")
         for part in filter(None, (block.attention, block.cross_attention)):
@@ -184,11 +187,10 @@ def _check_attention(part: Attention, name: str) -> None:
 
 
 def _disentangled(part: Attention) -> bool:
-    if not isinstance(part.position, Disentangled):
-        return False
-    if part.kv_heads != part.heads:
-        raise SpecError("attention with Disentangled positions has as many kv_heads as heads")
-    return True
+    relative = isinstance(part.position, Disentangled | RelativeSinusoids)
+    if relative and part.kv_heads != part.heads:
+        raise SpecError("attention whose positions have scores of their own has as many kv_heads as heads")
+    return isinstance(part.position, Disentangled)
 
 
 def _check_distances(part: DistanceVectors, path: str) -> None:

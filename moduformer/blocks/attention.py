@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from moduformer import architecture, kernels
-from moduformer.batch import Rows
+from moduformer.batch import Batch, Rows
 from moduformer.blocks.linear import FusedLinear
 from moduformer.blocks.position import RelativeBias, Turns, alibi, rotary_turns, rotate
 from moduformer.cache import LayerCache, Placement
@@ -39,6 +39,7 @@ class Pass:
     trace: Trace | None = None
     position_bias: RelativeBias | None = None
     distances: Callable[[Layout], Any] | None = None
+    batch: Batch | None = None
     placements: dict[int | None, Placement] | None = None
     caches: list[LayerCache] | None = None
     _turns: dict[architecture.Rotary, Turns] = field(default_factory=dict)

@@ -36,12 +36,13 @@ MODEL_TYPES = {
     "mpt": "mpt",
     "openai-gpt": "openai",
     "opt": "opt",
-    "recurrent_seq2seq": "recurrent_seq2seq",
     "qwen2": "qwen2",
+    "recurrent_seq2seq": "recurrent_seq2seq",
     "roberta": "roberta",
     "t5": "t5",
     "transformer": "transformer",
     "xlm-roberta": "roberta",
+    "xlnet": "xlnet",
 }
 """The `model_type` of a config.json, and the module of this package that holds its family."""
 
