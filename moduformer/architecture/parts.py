@@ -343,9 +343,9 @@ class Embedding:
     """Token vectors plus positions, segments and task types; `width` below the model's dim is projected up to it.
 
     `block_positions` are the rows of a table for tokens' second coordinates (Du et al. 2022, GLM, section 2.1).
-    `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim)). What is `projected` is the "sum" of all,
-    or the "tokens" alone, to which vectors of the model's dim are added then (OPT). The norm follows the sum of
-    vectors, or its projection (DeBERTa). While training, `token_dropout` makes a share of the vocabulary zero vectors,
+    `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim)). What is `projected` are the
+    "tokens" alone, to which vectors of the model's dim are added then (OPT), or the "sum" of all, before the norm
+    (DeBERTa), or the "normed" sum (ALBERT). While training, `token_dropout` makes a share of the vocabulary zero vectors,
     wherever they stand in a batch (Gal & Ghahramani 2016, section 4.2)."""
 
     width: int
@@ -355,22 +355,21 @@ class Embedding:
     block_positions: int = 0
     scale: float = 1.0
     norm: Norm | None = None
-    norm_after: Literal["sum", "projection"] = "sum"
-    projected: Literal["sum", "tokens"] = "sum"
+    projected: Literal["tokens", "sum", "normed"] = "normed"
     projection_bias: bool = True
     dropout: float = 0.0
     token_dropout: float = 0.0
 
     def sum_dim(self, dim: int) -> int:
         """The width at which token, position, segment and task vectors are added, in a model of `dim` dimensions."""
-        return self.width if self.projected == "sum" else dim
+        return dim if self.projected == "tokens" else self.width
 
     def num_parameters(self, vocab: int, dim: int) -> int:
         """Numbers of all tables, the norm and the projection."""
         rows = self.segments + self.task_types + self.block_positions
         if isinstance(self.positions, LearnedPositions):
             rows += self.positions.max + self.positions.offset
-        norm = self.norm.num_parameters(self.sum_dim(dim) if self.norm_after == "sum" else dim) if self.norm else 0
+        norm = self.norm.num_parameters(self.width if self.projected == "normed" else dim) if self.norm else 0
         projection = _linear(self.width, dim, self.projection_bias) if self.width != dim else 0
         return vocab * self.width + rows * self.sum_dim(dim) + norm + projection
 
