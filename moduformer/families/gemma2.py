@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from moduformer.architecture import Stack
 from moduformer.families.family import Family
-from moduformer.families.gemma import LAYER, RULES, TEMPLATE, size
+from moduformer.families.gemma import LAYER, NORM, RULES, TEMPLATE, size
 from moduformer.families.llama import BLOCK, architectures
 from moduformer.families.llama import FAMILY as LLAMA
 from moduformer.weights.config import (
@@ -43,7 +44,7 @@ SIZES = {
 
 FAMILY = Family(
     model_type="gemma2",
-    template=replace(TEMPLATE, decoder=replace(TEMPLATE.decoder, pattern=(LAYER2,))),
+    template=replace(TEMPLATE, decoder=Stack(26, (LAYER2,), causal=True, final_norm=NORM)),
     rules=(
         *RULES,
         key("hidden_activation", f"{BLOCK}.feed_forward.activation", default="gelu_pytorch_tanh", table=ACTIVATIONS),
