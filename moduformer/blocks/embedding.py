@@ -30,7 +30,8 @@ class Embedding(nn.Module):
             self.task_types = nn.Embedding(settings.task_types, inner)
         if settings.block_positions:
             self.block_positions = nn.Embedding(settings.block_positions, inner)
-        self.norm = Norm(settings.norm, settings.width if settings.projected == "normed" else dim) if settings.norm else None
+        normed = settings.width if settings.projected == "normed" else dim
+        self.norm = Norm(settings.norm, normed) if settings.norm else None
         self.projection = None
         if settings.width != dim:
             self.projection = nn.Linear(settings.width, dim, bias=settings.projection_bias)
