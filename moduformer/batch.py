@@ -112,6 +112,7 @@ class Batch:
     width: int
     segments: Tensor | None = None
     task_types: Tensor | None = None
+    permutation: Permutation | None = None
     pixels: Tensor | None = None
     images: tuple[int, ...] = ()
     given: Given | None = None
@@ -262,6 +263,39 @@ class Batch:
             rows = replace(rows, prefixes=self.sort(prefixes))
         return replace(self, rows=rows)
 
+    def permuted(self, unseen: Tensor | None, targets: Tensor | None) -> Batch:
+        """The same tokens in a permutation, as Hugging Face writes it: `unseen` `[rows, width, width]` is not
+        0 where the first token may not look at the second, `targets` `[rows, predicted, width]` is 1 at each token to
+        predict; a line of zeros predicts nothing. Raises `TextError` for a shape or a target that does not fit.
+        """
+        count, width = len(self.order), self.width
+        if unseen is not None and unseen.shape != (count, width, width):
+            raise TextError(f"perm_mask must be {[count, width, width]}, but is {list(unseen.shape)}")
+        hidden = None if unseen is None else unseen != 0
+        if targets is None:
+            return replace(self, permutation=Permutation(hidden))
+        if targets.dim() != 3 or targets.shape[0] != count or targets.shape[2] != width:
+            raise TextError(f"target_mapping must be {[count, 'predicted', width]}, but is {list(targets.shape)}")
+        if not bool(((targets == 0) | (targets == 1)).all()) or bool((targets.sum(2) > 1).any()):
+            raise TextError("every line of target_mapping is 1 at one token at most, and 0 elsewhere")
+        number = torch.full((count * width,), -1, dtype=torch.long, device=self.cells.device)
+        number[self.cells] = torch.arange(len(self.cells), device=self.cells.device)
+        row, line, column = targets[list(self.order)].nonzero(as_tuple=True)
+        rows = torch.tensor(self.order, device=row.device)[row]
+        places = number[rows * width + column]
+        lengths = tuple(torch.bincount(row, minlength=count).tolist())
+        if not all(lengths) or bool((places < 0).any()):
+            raise TextError("target_mapping must name at least one token of every row, and no padding")
+        predicted = Batch(
+            tokens=self.tokens[places],
+            rows=Rows(lengths, self.rows.positions[places], regular=False),
+            order=self.order,
+            cells=rows * targets.shape[1] + line,
+            width=targets.shape[1],
+            segments=None if self.segments is None else self.segments[places],
+        )
+        return replace(self, permutation=Permutation(hidden, predicted, places))
+
     def shift_right(self, start: int) -> Batch:
         """The same rows one token later: each begins with `start` and loses its last token."""
         tokens = torch.cat((self.tokens[:1], self.tokens[:-1])).index_fill(0, self.rows.starts, start)
@@ -330,6 +364,19 @@ class Batch:
     def sort(self, per_row: Tensor) -> Tensor:
         """`[rows, ...]` from the caller's order to this batch's order of rows."""
         return per_row[list(self.order)]
+
+
+@dataclass(frozen=True, eq=False)
+class Permutation:
+    """An order in which the tokens of each row are predicted (Yang et al. 2019, XLNet, section 2.2).
+
+    `unseen` `[rows, width, width]`, on the caller's grid, is true where the first token may not look at the second.
+    `targets` are the tokens to predict as a batch of their own, `places` where they stand in the whole one.
+    """
+
+    unseen: Tensor | None = None
+    targets: Batch | None = None
+    places: Tensor | None = None
 
 
 def by_length(*lengths: Sequence[int]) -> tuple[int, ...]:

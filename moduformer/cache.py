@@ -64,6 +64,11 @@ class Slots:
         """Empties the slots of tokens from position `lengths` `[rows]` on."""
         self.positions = self.positions.masked_fill(self.positions >= lengths[:, None], -1)
 
+    def forget(self, first: Tensor) -> None:
+        """Empties the slots of tokens before position `first` `[rows]`."""
+        self.lost = torch.maximum(self.lost, torch.minimum(first - 1, self.positions.amax(1)))
+        self.positions = self.positions.masked_fill(self.positions < first[:, None], -1)
+
     def _resize(self, needed: int) -> tuple[Tensor, Tensor] | None:
         """Makes room for `needed` slots a row, or gives back a ring's that a long chunk had needed."""
         old, (count, capacity) = self.positions, self.positions.shape
@@ -201,6 +206,12 @@ class Cache:
             slots.positions, slots.lost = slots.positions[index], slots.lost[index]
         for layer in self.layers:
             layer.select(index, tokens)
+
+    def keep(self, last: int) -> None:
+        """Forgets all but the `last` tokens of each row, as the memory of Transformer-XL does (Dai et al. 2019, section
+        3.2); positions go on from what was seen."""
+        for slots in self.slots.values():
+            slots.forget(self.seen - last)
 
     def truncate(self, lengths: Sequence[int] | Tensor) -> None:
         """Forgets what came after the first `lengths` tokens of each row, as if it had never been seen.

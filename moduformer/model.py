@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from moduformer import architecture
 from moduformer.architecture import LearnedPositions, QFormer, Rotary, Spec
 from moduformer.batch import Batch, Beside, Given, by_length
 from moduformer.blocks.attention import Memory
@@ -26,6 +27,8 @@ from moduformer.blocks.head import (
 )
 from moduformer.blocks.infilling import arrange
 from moduformer.blocks.linear import FusedLinear
+from moduformer.blocks.recurrent import Recurrent
+from moduformer.blocks.recurrent_decoder import RecurrentDecoder
 from moduformer.blocks.stack import Stack
 from moduformer.blocks.vision import Vision
 from moduformer.cache import Cache
@@ -101,8 +104,12 @@ class Model(nn.Module):
         self.embedding = Embedding(spec.embedding, nn.Embedding(spec.vocab, spec.embedding.width), spec.dim)
         self.target_embedding = _target_embedding(spec, self.embedding)
         seen = spec.memory_dim
-        self.encoder = Stack(spec.encoder, spec.dim, "encoder", seen("encoder")) if spec.encoder else None
-        self.decoder = Stack(spec.decoder, spec.dim, "decoder", seen("decoder")) if spec.decoder else None
+        self.encoder = (
+            STACKS[type(spec.encoder)](spec.encoder, spec.dim, "encoder", seen("encoder")) if spec.encoder else None
+        )
+        self.decoder = (
+            STACKS[type(spec.decoder)](spec.decoder, spec.dim, "decoder", seen("decoder")) if spec.decoder else None
+        )
         self.vision = Vision(spec.vision, spec.dim) if spec.vision else None
         self.heads = nn.ModuleDict(
             {head.kind: Head(head, spec.target_vocab or spec.vocab, spec.out_dim) for head in spec.heads}
@@ -135,33 +142,39 @@ class Model(nn.Module):
             batch = arrange(self.spec.infilling, batch, cache)
         if trace is not None:
             stacks = {"encoder": batch, "decoder": target or batch, "embedding": batch}
+            if batch.permutation is not None and batch.permutation.targets is not None:
+                stacks["query_stream"] = batch.permutation.targets
             trace.begin(**stacks, **self._images_of(batch))
         images = None
         if batch.pixels is not None and encoded is None:
             images, batch = self._look(batch, trace)
-        stack = self.encoder or self.decoder
+        stack, beside = self.encoder or self.decoder, self._beside(batch)
+        seen = {} if beside is None else {"memory": beside}
         if stack is None:
             if images is None:
                 raise TextError("this model sees and reads no text: give it pixel_values")
             states = States(images.flatten(0, 1), batch)
         elif not self.spec.has_source:
             hidden = self._see(trace, self.embedding(batch))
-            hidden = stack(hidden, batch.rows, memory=self._beside(batch), cache=cache, trace=trace)
-            states = States(hidden, batch)
+            hidden = stack(hidden, batch.rows, cache=cache, trace=trace, batch=batch, **seen)
+            predicted = None if batch.permutation is None else batch.permutation.targets
+            states = States(hidden, batch if predicted is None else predicted)
         else:
             if target is None:
                 raise TextError("an encoder-decoder needs decoder_input_ids (or labels to make them from)")
             if target.order != batch.order:
                 raise TextError("the rows of the encoder's batch and the decoder's are not in the same order")
             assert self.decoder is not None
+            last = None
             if encoded is None and self.encoder is not None:
                 hidden = self._see(trace, self.embedding(batch))
-                encoded = self.encoder(hidden, batch.rows, memory=self._beside(batch), trace=trace)
+                encoded, last = self.encoder.encode(hidden, batch.rows, trace=trace, **seen)
             elif encoded is None:
                 if images is None:
                     raise TextError("this model writes about an image: give it pixel_values")
                 encoded = images.flatten(0, 1)
-            memory = Memory(encoded, Layout(target.rows, batch.rows), "encoder" if self.encoder else "vision")
+            source = "vision" if self.encoder is None else "encoder"
+            memory = Memory(encoded, Layout(target.rows, batch.rows), last, source)
             hidden = self.targets(target)
             if trace is not None:
                 hidden = trace.see("decoder.embedding", hidden)
@@ -209,7 +222,7 @@ class Model(nn.Module):
     @staticmethod
     def _beside(batch: Batch) -> Memory | None:
         beside = batch.beside
-        return None if beside is None else Memory(beside.hidden, Layout(batch.rows, beside.rows), "vision")
+        return None if beside is None else Memory(beside.hidden, Layout(batch.rows, beside.rows), source="vision")
 
     def _run_heads(self, states: States, logits_at: Tensor | None = None) -> None:
         eos = self.spec.eos_id
@@ -223,7 +236,7 @@ class Model(nn.Module):
                 # A decoder that reads the source shifted ends where the source does.
                 shifted = states.source is not None and states.source.rows is states.batch.rows
                 tokens = states.source.tokens if shifted and states.source else states.batch.tokens
-                seen = read(head, states.hidden, states.batch.rows, tokens, ends)
+                seen = read(head, states.hidden, states.batch.rows, tokens, ends, self.spec.reads_backward)
                 if logits_at is not None and head.reads == "tokens":
                     seen = seen[logits_at]
             result = self.heads[head.kind](seen, self.targets.tokens.weight)
@@ -254,6 +267,8 @@ class Model(nn.Module):
         position_ids: Tensor | None = None,
         block_position_ids: Tensor | None = None,
         prefix_lengths: Tensor | None = None,
+        perm_mask: Tensor | None = None,
+        target_mapping: Tensor | None = None,
         trace: Trace | None = None,
     ) -> Output:
         """Padded tensors `[rows, tokens]` in, padded tensors out, with the field names of Hugging Face.
@@ -265,7 +280,8 @@ class Model(nn.Module):
 
         A decoder takes `position_ids` `[rows, tokens]`, or `[rows, 2, tokens]` with `block_position_ids` as the second
         plane, and `prefix_lengths` `[rows]`: how many tokens of each row all of its tokens see. A spec with `infilling`
-        finds both from its special tokens.
+        finds both from its special tokens. An encoder with two streams takes `perm_mask` and `target_mapping` (see
+        `Batch.permuted`); its results are then those of the tokens to predict, `[rows, predicted]`.
         """
         if input_ids is None or (self.encoder is None and self.spec.has_source):
             return self._about_images(input_ids, attention_mask, pixel_values, labels, trace)
@@ -291,6 +307,10 @@ class Model(nn.Module):
         if pixel_values is not None and not beside:
             batch = self.with_pixels(batch, pixel_values, qformer_input_ids, qformer_attention_mask)
         batch = self._located(batch, position_ids, block_position_ids, prefix_lengths)
+        if perm_mask is not None or target_mapping is not None:
+            if self.encoder is None or not self.encoder.settings.two_streams:
+                raise TextError("perm_mask and target_mapping are for a stack with two streams")
+            batch = batch.permuted(perm_mask, target_mapping)
         states = self.run(batch, target, trace=trace)
         out = self._output(states, labels, start_positions, end_positions, next_sentence_label)
         if beside and pixel_values is not None:
@@ -364,7 +384,7 @@ class Model(nn.Module):
         if positions is None and blocks is None and prefixes is None:
             return batch
         decoder, table = self.spec.decoder, self.spec.embedding.positions
-        if decoder is None or self.encoder is not None or not decoder.causal:
+        if not isinstance(decoder, architecture.Stack) or self.encoder is not None or not decoder.causal:
             raise TextError("position_ids, block_position_ids and prefix_lengths are for a causal decoder alone")
         if positions is None:
             return batch.located(None, prefixes) if blocks is None else batch.located(_beside(batch, blocks), prefixes)
@@ -444,7 +464,7 @@ class Model(nn.Module):
         if kind == "replaced-token":
             return replaced_token_loss(logits, labels)
         if kind == "language-model" and self.encoder is None:
-            return next_token_loss(logits, labels, batch.rows)
+            return next_token_loss(logits, labels, batch.rows, self.spec.reads_backward)
         return token_loss(logits, labels)
 
     # What it is --------------------------------------------------------------------------------------------------
@@ -454,7 +474,7 @@ class Model(nn.Module):
         stack = self.decoder or self.encoder
         if stack is None:
             raise TextError("a model without a text has nothing to keep in a cache")
-        return Cache.of(stack.settings, rows, self.device)
+        return stack.cache(rows, self.device)
 
     def generate(
         self,
@@ -544,17 +564,7 @@ class Model(nn.Module):
         if self.vision is not None:
             yield "vision", list(self.vision.parameters())
         for stack in filter(None, (self.encoder, self.decoder)):
-            sets = stack.settings.weight_sets
-            for number in range(sets):
-                members = list(getattr(stack, str(number)).parameters())
-                if number == 0 and stack.position_bias is not None:
-                    members += stack.position_bias.parameters()
-                for first in filter(None, (stack.distances, stack.convolution)) if number == 0 else ():
-                    members += first.parameters()
-                if number == sets - 1:
-                    for last in filter(None, (stack.norm, stack.top_query, stack.projection)):
-                        members += last.parameters()
-                yield f"{stack.name}.{number}", members
+            yield from stack.layer_groups()
         if len(self.heads):
             yield "head", list(self.heads.parameters())
 
@@ -569,6 +579,14 @@ class Model(nn.Module):
         from moduformer.weights.checkpoint import save
 
         return save(self, Path(folder))
+
+
+STACKS: dict[type, Any] = {
+    architecture.Stack: Stack,
+    architecture.Recurrent: Recurrent,
+    architecture.RecurrentDecoder: RecurrentDecoder,
+}
+"""The block that builds each kind of encoder and decoder."""
 
 
 def _target_embedding(spec: Spec, source: Embedding) -> Embedding | None:

@@ -44,12 +44,14 @@ class Trace:
         self._batches: dict[str, Batch] = {}
         self._passed: dict[str, None] = {}
         self._edited: set[str] = set()
+        self._steps: dict[str, list[Tensor]] = {}
 
     def begin(self, **batches: Batch) -> None:
         """Called by the model: forgets the last pass and notes the batch each stack works on."""
         self._found.clear()
         self._passed.clear()
         self._edited.clear()
+        self._steps.clear()
         self._batches = batches
 
     def end(self) -> None:
@@ -64,6 +66,27 @@ class Trace:
         batch, kept = self._batches[name.split(".")[0]], value.detach()
         self._read(name, lambda: batch.pad(kept))
         return value
+
+    def step(self, name: str, value: Tensor) -> Tensor:
+        """Called by the model with the values of one step `[rows, ...]`; returns them, edited if asked. See `join`."""
+        value = self._edit(name, value)
+        self._steps.setdefault(name, []).append(value.detach())
+        return value
+
+    def join(self, name: str, back: Tensor) -> None:
+        """Called by the model after the last step: token n of the flat run is number `back[n]` of all steps' values."""
+        batch, kept = self._batches[name.split(".")[0]], torch.cat(self._steps.pop(name))[back]
+        self._read(name, lambda: batch.pad(kept))
+
+    def weigh(self, name: str, weights: Tensor) -> Tensor:
+        """Called by the model with attention weights `[rows, 1, queries, keys]`; returns them, edited if asked."""
+        return self._edit(name, weights)
+
+    def align(self, name: str, weights: Tensor, across: str) -> None:
+        """Called by the model with weights `[tokens, places]` over the tokens of the stack `across`, counted in their
+        row; they are read as `[rows, 1, queries, keys]`."""
+        queries, keys, kept = self._batches[name.split(".")[0]], self._batches[across], weights.detach()
+        self._read(name, lambda: _aligned(queries.pad(kept), keys).unsqueeze(1))
 
     def attend(self, name: str, scores: Scores, across: str | None = None) -> Tensor:
         """Called by the model instead of `kernels.attend`; `across` names the stack that keys come from."""
@@ -174,6 +197,16 @@ def _on_grid(groups: list[Tensor], layout: Layout, queries: Batch, keys: Batch) 
             )
             grid[queries.order[row]] = block
             row, q_start, k_start = row + 1, q_start + t, k_start + s
+    return grid
+
+
+def _aligned(weights: Tensor, keys: Batch) -> Tensor:
+    """Weights `[rows, queries, places]` with every place in its token's column of the caller's grid."""
+    grid = weights.new_zeros(*weights.shape[:2], keys.width)
+    start = 0
+    for row, length in zip(keys.order, keys.rows.lengths):
+        grid[row, :, keys.cells[start : start + length] % keys.width] = weights[row, :, :length]
+        start += length
     return grid
 
 

@@ -8,6 +8,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import torch
 from core_models import SEEING, SPECS, randomise
+from recurrent_models import CASES as RECURRENT_CASES
+from recurrent_models import RECURRENT
 
 from moduformer import architecture
 from moduformer.architecture import (
@@ -31,6 +33,7 @@ from moduformer.architecture import (
     Projector,
     QFormer,
     RelativeBuckets,
+    RelativeSinusoids,
     Rotary,
     Sinusoids,
     Spec,
@@ -80,7 +83,7 @@ class Case:
     along: dict[str, Any] = field(default_factory=dict)
 
     def specs(self) -> tuple[Spec, Spec]:
-        before = without_dropout((SPECS | SEEING)[self.base])
+        before = without_dropout({**SPECS, **RECURRENT, **SEEING}[self.base])
         for path, value in self.first.items():
             before = put(before, path, value)
         after = before
@@ -102,6 +105,8 @@ STEEP = {f"{DEC}.attention": Attention(3, 8, 3, position=ALiBi(0.01))}
 EXPERTS = {f"{ENC}.feed_forward": MixtureOfExperts(FeedForward(24), 4, 2)}
 DISENTANGLED = Block(Attention(2, 8, 2, position=Disentangled()), FeedForward(24))
 DISTANCES = {"encoder": Stack(2, (DISENTANGLED,), distances=DistanceVectors(8, 4, Norm(eps=0.1)))}
+BY_DISTANCE = Block(Attention(2, 8, 2, position=RelativeSinusoids()), FeedForward(24))
+WAVES = {"encoder": Stack(2, (BY_DISTANCE,))}
 CONVOLVED = {"encoder.convolution": Convolution()}
 SINGLE = {"encoder.convolution": Convolution(1, norm=Norm(weight=False, bias=False)), "encoder.layers": 1}
 SHORTER = {"embedding.positions.max": 46}
@@ -124,6 +129,10 @@ CASES: dict[tuple[str, str], Case] = {
     ("Disentangled", "terms"): Case("bert", f"{ENC}.attention.position.terms", ("p2c",), DISTANCES),
     ("Disentangled", "shared"): Case("bert", f"{ENC}.attention.position.shared", True, DISTANCES),
     ("Disentangled", "dropout"): Case("bert", f"{ENC}.attention.position.dropout", 0.5, DISTANCES),
+    ("RelativeSinusoids", "segments"): Case("bert", f"{ENC}.attention.position.segments", True, WAVES),
+    ("RelativeSinusoids", "reach"): Case("bert", f"{ENC}.attention.position.reach", 3, WAVES),
+    ("RelativeSinusoids", "base"): Case("bert", f"{ENC}.attention.position.base", 50.0, WAVES),
+    ("RelativeSinusoids", "dropout"): Case("bert", f"{ENC}.attention.position.dropout", 0.5, WAVES),
     ("DistanceVectors", "max_distance"): Case("bert", "encoder.distances.max_distance", 16, DISTANCES),
     ("DistanceVectors", "buckets"): Case("bert", "encoder.distances.buckets", 6, DISTANCES),
     ("DistanceVectors", "norm"): Case("bert", "encoder.distances.norm", None, DISTANCES),
@@ -194,6 +203,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("Stack", "position_bias"): Case("t5", "encoder.position_bias", None),
     ("Stack", "distances"): Case("bert", "encoder.distances", DistanceVectors(8, 4), DISTANCES),
     ("Stack", "convolution"): Case("bert", "encoder.convolution", Convolution()),
+    ("Stack", "two_streams"): Case("bert", "encoder.two_streams", True, WAVES),
     ("Stack", "final_norm"): Case("gpt2", "decoder.final_norm", None),
     ("Stack", "projection"): Case("llama", "decoder.projection", 20),
     ("Stack", "top_query"): Case("gpt2", "decoder.top_query", 48),
@@ -205,7 +215,6 @@ CASES: dict[tuple[str, str], Case] = {
     ("Embedding", "block_positions"): Case("gpt2", "embedding.block_positions", 4),
     ("Embedding", "scale"): Case("llama", "embedding.scale", 3.0),
     ("Embedding", "norm"): Case("bert", "embedding.norm", None),
-    ("Embedding", "norm_after"): Case("bert", "embedding.norm_after", "projection", {"embedding.width": 8}),
     ("Embedding", "projection_bias"): Case("bert", "embedding.projection_bias", False, {"embedding.width": 8}),
     ("Embedding", "projected"): Case("bert", "embedding.projected", "tokens", {"embedding.width": 8}),
     ("Embedding", "dropout"): Case("bert", "embedding.dropout", 0.5),
@@ -266,8 +275,10 @@ CASES: dict[tuple[str, str], Case] = {
     ("Spec", "pad_id"): Case("t5", "pad_id", 5),
     ("Spec", "decoder_start_id"): Case("t5", "decoder_start_id", 6),
 }  # fmt: skip
+CASES |= {name: Case(*case) for name, case in RECURRENT_CASES.items()}
 NO_EFFECT = {
-    ("Spec", "bos_id"): "only a tokenizer and the start of a generated text use it; no forward pass does",
+    ("Spec", "bos_id"): Case("gpt2", "bos_id", 7),  # only a tokenizer and the start of a generated text use it
+    ("Recurrent", "variational"): Case("awd_lstm", "decoder.variational", True),  # a way of dropout while training
 }
 
 
@@ -324,8 +335,7 @@ def test_every_field_has_a_case() -> None:
 @pytest.mark.parametrize(("part", "name"), FIELDS)
 def test_a_field_changes_the_numbers(part: str, name: str) -> None:
     if (part, name) in NO_EFFECT:
-        spec = SPECS["gpt2"]
-        model, other = build(spec, seed=1), build(replace(spec, bos_id=7), seed=1)
+        model, other = (build(spec, seed=1) for spec in NO_EFFECT[part, name].specs())
         assert same(results(model), results(other)), "it has an effect now: give it a case"
         return
     before, after = CASES[part, name].specs()

@@ -207,6 +207,8 @@ SIZES = [
     *((f"t5-v1_1-{size}", "t5", f"v1.1-{size}", "T5ForConditionalGeneration") for size in ("small", "base", "large")),
     *((f"ernie-{size}", "ernie-baidu", size, "ErnieModel") for size in ("1.0-base-zh", "2.0-base-en", "2.0-large-en")),
     *((f"electra-{n}-discriminator", "electra", n, "ElectraForPreTraining") for n in ("small", "base", "large")),
+    *((f"electra-{n}-generator", "electra", f"{n}-generator", "ElectraForMaskedLM") for n in ("small", "base", "large")),
+    *((f"xlnet-{size}-cased", "xlnet", size, "XLNetModel") for size in ("base", "large")),
     ("distilbert-base-uncased", "distilbert", "base", "DistilBertModel"),
     ("distilbert-base-multilingual-cased", "distilbert", "base-multilingual", "DistilBertModel"),
     *((f"roberta-{size}", "roberta", size, "RobertaForMaskedLM") for size in ("base", "large")),

@@ -138,11 +138,24 @@ def test_after_an_error_the_conversation_is_as_before(tokenizer) -> None:
     with pytest.raises(KeyboardInterrupt):
         talk.say("two", broken)
     assert talk.messages == before
+    heads, calls = Model._run_heads, iter(range(100))
+
+    def interrupted(*arguments) -> None:
+        if next(calls) == 2:
+            raise KeyboardInterrupt  # the layers' caches hold a token that the text does not
+        heads(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Model, "_run_heads", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            talk.say("two")
+    assert talk.messages == before
     with pytest.raises(TextError):
         talk.say("half \ud800")
     assert talk.messages == before
     fresh = Chat(talk.model, messages=before, max_new_tokens=5)
     assert talk.say("three") == fresh.say("three")
+    assert torch.allclose(talk._decoding.logits, fresh._decoding.logits, atol=1e-5)
 
 
 def test_what_has_no_template_is_no_chat_model(tokenizer) -> None:

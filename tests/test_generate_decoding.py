@@ -79,6 +79,8 @@ def test_a_draft_is_scored_in_one_pass_and_taken_back(name: str, window: int | N
             assert (found - expected).abs().max() <= 2e-5 * expected.abs().max()
         agrees(model, decoding)
         decoding.rollback([len(ids) + kept for ids, kept in zip(before, (1, 0, 2, step % 2))])
+        for slots in decoding.cache.slots.values():
+            assert slots.positions.amax(1).tolist() == [length - 1 for length in decoding.lengths]
         with pytest.raises(TextError, match="rollback"):
             _ = decoding.logits
         decoding.advance([20, 21, 22, 23])

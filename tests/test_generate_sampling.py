@@ -54,6 +54,15 @@ def test_draws_follow_the_distribution() -> None:
     assert surprise(counts, wrong) < 1e-6  # the test can fail
 
 
+@pytest.mark.parametrize("drawn", [0.0, 1 - 2**-53])
+def test_impossible_tokens_are_never_drawn(drawn: float, monkeypatch) -> None:
+    """Not even by the first and the last number there is, which chance would not show in a lifetime."""
+    logits = torch.randn(1, 40, generator=torch.Generator().manual_seed(0))
+    logits[0, [0, 1, 38, 39]] = float("-inf")
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.full((1, 1), drawn, dtype=torch.float64))
+    assert sample(logits, [generator(1)]) == [2 if drawn == 0 else 37]
+
+
 def test_first_draws_of_neighbouring_seeds_follow_the_distribution() -> None:
     """What users do: seeds 0, 1, 2 ...; generators whose first numbers resemble each other would show here."""
     logits = torch.zeros(20_000, 20)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 
 import pytest
 import torch
@@ -89,6 +90,15 @@ def test_settings_that_contradict_each_other_are_errors() -> None:
     for values in ({"num_beams": 2, "penalty_alpha": 0.5}, {"penalty_alpha": 0.5, "do_sample": True}):
         with pytest.raises(TextError, match="cannot be combined"):
             strategy_of(Request(GenerationSettings().override(**values), 5))
+
+
+def test_a_setting_without_effect_is_said() -> None:
+    with pytest.warns(UserWarning, match=r"temperature, top_p has no effect without do_sample=True"):
+        GenerationSettings.of(model_of(), top_p=0.5, temperature=0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GenerationSettings.of(model_of(), temperature=1.0, top_k=4)
+        GenerationSettings.of(model_of(), temperature=0.3, do_sample=True)
 
 
 def test_lengths() -> None:

@@ -67,6 +67,8 @@ def test_random_tokens_stream_to_exactly_their_decoded_text(tokenizers, kind: st
     for trial in range(300):
         choices = bytes_only if trial % 2 else range(tokenizer.vocab_size)
         ids = rng.choices(choices or range(tokenizer.vocab_size), k=rng.randint(1, 40))
+        for place in rng.choices(range(len(ids)), k=2):
+            ids[place] = tokenizer.vocab_size + 7  # embeddings are often rounded up, so this is an id without a token
         parts, _ = streamed(tokenizer, ids)
         assert "".join(parts) == tokenizer.decode(ids)
 

@@ -127,6 +127,24 @@ class Disentangled:
 
 
 @dataclass(frozen=True)
+class RelativeSinusoids:
+    """Scores of contents against sinusoids of the distance, which each layer projects, in place of absolute positions
+    (Dai et al. 2019, Transformer-XL, section 3.3).
+
+    Distances beyond `reach` count as `reach`; with `segments`, scores also say whether two tokens are of one segment
+    (Yang et al. 2019, XLNet, section 2.5)."""
+
+    segments: bool = False
+    reach: int | None = None
+    base: float = 10000.0
+    dropout: float = 0.0
+
+    def num_parameters(self, dim: int, inner: int) -> int:
+        """Numbers of one layer's projection of distances, and of what stands for the query's own position."""
+        return inner * (dim + 2 + 3 * self.segments)
+
+
+@dataclass(frozen=True)
 class DistanceVectors:
     """A learned vector for every distance between two tokens, one table for all layers of a stack (DeBERTa).
 
@@ -181,7 +199,7 @@ class Attention:
     out_bias: bool = True
     scale: float | None = None
     scale_by_depth: bool = False
-    position: Rotary | ALiBi | Disentangled | None = None
+    position: Rotary | ALiBi | Disentangled | RelativeSinusoids | None = None
     window: int | None = None
     softcap: float | None = None
     clip: float | None = None
@@ -195,8 +213,9 @@ class Attention:
         return _linear(dim, inner, self.bias) + seen + out + self._position_size(dim)
 
     def _position_size(self, dim: int) -> int:
-        own = isinstance(self.position, Disentangled)
-        return self.position.num_parameters(dim, self.heads * self.head_dim) if own else 0
+        if not isinstance(self.position, Disentangled | RelativeSinusoids):
+            return 0
+        return self.position.num_parameters(dim, self.heads * self.head_dim)
 
 
 @dataclass(frozen=True)
@@ -282,7 +301,8 @@ class Stack:
     `projection` is the width of a last linear layer without bias. With `top_query` one more layer follows the final
     norm, whose queries are that many learned vectors, one a position, in place of hidden states (Zeng et al. 2021,
     PanGu-alpha, section 2.2). A `convolution` of the stack's input is added to the
-    first layer's output and normed (DeBERTa v2)."""
+    first layer's output and normed (DeBERTa v2). With `two_streams` tokens can be predicted from others in any order:
+    a second stream of states, all beginning with one learned vector, attends to the first (XLNet)."""
 
     layers: int
     pattern: tuple[Block, ...]
@@ -291,6 +311,7 @@ class Stack:
     position_bias: RelativeBuckets | None = None
     distances: DistanceVectors | None = None
     convolution: Convolution | None = None
+    two_streams: bool = False
     final_norm: Norm | None = None
     projection: int | None = None
     top_query: int | None = None
@@ -313,13 +334,17 @@ class Stack:
         """How many blocks have weights of their own."""
         return self.layers if self.groups is None else self.groups * len(self.pattern)
 
+    def out_dim(self, dim: int) -> int:
+        """The width of the last states."""
+        return self.projection or dim
+
     def num_parameters(self, dim: int, memory: int | None = None) -> int:
         """Numbers of all layers that have weights of their own, the table of biases and the final norm.
 
         `memory` is the width of what cross-attention reads; None is the stack's own."""
         bias = self.position_bias.buckets * self.pattern[0].attention.heads if self.position_bias else 0
         norm = self.final_norm.num_parameters(dim) if self.final_norm else 0
-        norm += dim * (self.projection or 0)
+        norm += dim * (self.projection or 0) + dim * self.two_streams
         norm += sum(part.num_parameters(dim) for part in (self.distances, self.convolution) if part is not None)
         if self.top_query is not None:
             norm += self.block(self.layers).num_parameters(dim) + self.top_query * dim
@@ -331,9 +356,10 @@ class Embedding:
     """Token vectors plus positions, segments and task types; `width` below the model's dim is projected up to it.
 
     `block_positions` are the rows of a table for tokens' second coordinates (Du et al. 2022, GLM, section 2.1).
-    `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim)). What is `projected` is the "sum" of all, or
-    the "tokens" alone, to which vectors of the model's dim are added then (OPT). The norm follows the sum of vectors, or
-    its projection (DeBERTa)."""
+    `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim)). What is `projected` are the
+    "tokens" alone, to which vectors of the model's dim are added then (OPT), or the "sum" of all, before the norm
+    (DeBERTa), or the "normed" sum (ALBERT). While training, `token_dropout` makes a share of the vocabulary zero vectors,
+    wherever they stand in a batch (Gal & Ghahramani 2016, section 4.2)."""
 
     width: int
     positions: LearnedPositions | Sinusoids | None = None
@@ -342,21 +368,21 @@ class Embedding:
     block_positions: int = 0
     scale: float = 1.0
     norm: Norm | None = None
-    norm_after: Literal["sum", "projection"] = "sum"
-    projected: Literal["sum", "tokens"] = "sum"
+    projected: Literal["tokens", "sum", "normed"] = "normed"
     projection_bias: bool = True
     dropout: float = 0.0
+    token_dropout: float = 0.0
 
     def sum_dim(self, dim: int) -> int:
         """The width at which token, position, segment and task vectors are added, in a model of `dim` dimensions."""
-        return self.width if self.projected == "sum" else dim
+        return dim if self.projected == "tokens" else self.width
 
     def num_parameters(self, vocab: int, dim: int) -> int:
         """Numbers of all tables, the norm and the projection."""
         rows = self.segments + self.task_types + self.block_positions
         if isinstance(self.positions, LearnedPositions):
             rows += self.positions.max + self.positions.offset
-        norm = self.norm.num_parameters(self.sum_dim(dim) if self.norm_after == "sum" else dim) if self.norm else 0
+        norm = self.norm.num_parameters(self.width if self.projected == "normed" else dim) if self.norm else 0
         projection = _linear(self.width, dim, self.projection_bias) if self.width != dim else 0
         return vocab * self.width + rows * self.sum_dim(dim) + norm + projection
 
@@ -379,12 +405,13 @@ class Head:
     """What is computed from the last hidden states.
 
     `reads` says from where: every token, the first, the last, the last or first end-of-sequence token, the token of
-    the largest id, the mean of all, or the pooled vector of a "pool" head; `norm` comes before anything else. `outputs`
-    None means the vocabulary; `tied` takes the token embedding as the last projection, `normalised` its rows at length
-    one (Baichuan 2); `softcap` c bounds logits to c tanh(logits / c)."""
+    the largest id, the mean of all, the pooled vector of a "pool" head, or the last, the maximum and the mean side by
+    side ("concat", Howard & Ruder 2018, section 3.3); `norm` comes before anything else. `outputs` None means the
+    vocabulary; `tied` takes the token embedding as the last projection, `normalised` its rows at length one
+    (Baichuan 2); `softcap` c bounds logits to c tanh(logits / c)."""
 
     kind: HeadKind
-    reads: Literal["tokens", "first", "last", "eos", "first-eos", "largest", "mean", "pool"] = "tokens"
+    reads: Literal["tokens", "first", "last", "eos", "first-eos", "largest", "mean", "pool", "concat"] = "tokens"
     norm: Norm | None = None
     transform: Transform | None = None
     outputs: int | None = None
@@ -395,8 +422,13 @@ class Head:
     softcap: float | None = None
     dropout: float = 0.0
 
+    def in_dim(self, dim: int) -> int:
+        """The width of what it reads of states of width `dim`."""
+        return 3 * dim if self.reads == "concat" else dim
+
     def num_parameters(self, vocab: int, dim: int) -> int:
         """Numbers of the transform and the last projection; a tie counts with the embedding."""
+        dim = self.in_dim(dim)
         inner = self.transform.num_parameters(dim) if self.transform else 0
         inner += self.norm.num_parameters(dim) if self.norm else 0
         if self.kind == "pool":

@@ -17,9 +17,17 @@ from moduformer.architecture.parts import (
     LinearScaling,
     Llama3Scaling,
     MixtureOfExperts,
+    RelativeSinusoids,
     Rotary,
     Sinusoids,
     YarnScaling,
+)
+from moduformer.architecture.recurrent import (
+    AdditiveAttention,
+    MultiplicativeAttention,
+    Recurrent,
+    RecurrentDecoder,
+    Summary,
 )
 from moduformer.architecture.vision import Projector, QFormer
 from moduformer.errors import SpecError
@@ -51,10 +59,16 @@ _TAGGED = (
     Rotary,
     ALiBi,
     Disentangled,
+    RelativeSinusoids,
     FeedForward,
     MixtureOfExperts,
     Projector,
     QFormer,
+    Recurrent,
+    RecurrentDecoder,
+    Summary,
+    AdditiveAttention,
+    MultiplicativeAttention,
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from moduformer.architecture.difference import Difference, difference
 from moduformer.architecture.parts import Embedding, Head, HeadKind, Infilling, Stack
 from moduformer.architecture.plain_data import construct, plain
+from moduformer.architecture.recurrent import Recurrent, RecurrentDecoder
 from moduformer.architecture.validation import validate
 from moduformer.architecture.vision import Vision
 
@@ -25,8 +26,8 @@ class Spec:
     vocab: int
     dim: int
     embedding: Embedding
-    encoder: Stack | None = None
-    decoder: Stack | None = None
+    encoder: Stack | Recurrent | None = None
+    decoder: Stack | Recurrent | RecurrentDecoder | None = None
     heads: tuple[Head, ...] = ()
     target_embedding: Embedding | None = None
     target_vocab: int | None = None
@@ -48,7 +49,13 @@ class Spec:
     def out_dim(self) -> int:
         """The width of the states that heads read."""
         last = self.decoder or self.encoder
-        return (last.projection if last else None) or self.dim
+        return last.out_dim(self.dim) if last else self.dim
+
+    @property
+    def reads_backward(self) -> bool:
+        """Whether what heads read was read from each row's end, so that a language model tells the token before."""
+        last = self.decoder or self.encoder
+        return isinstance(last, Recurrent) and last.direction == "backward"
 
     @property
     def sees_only(self) -> bool:
@@ -64,7 +71,7 @@ class Spec:
         """The width of what a stack's cross-attention reads; None where it has none to read."""
         seen = self.vision if self.vision and self.vision.injection == "cross" else None
         if stack == "decoder" and self.encoder is not None:
-            return self.encoder.projection or self.dim
+            return self.encoder.out_dim(self.dim)
         return None if seen is None else seen.out_dim(self.dim)
 
     @property

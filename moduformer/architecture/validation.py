@@ -15,10 +15,17 @@ from moduformer.architecture.parts import (
     Llama3Scaling,
     MixtureOfExperts,
     RelativeBuckets,
+    RelativeSinusoids,
     Rotary,
     Stack,
 )
 from moduformer.architecture.plain_data import hints_of
+from moduformer.architecture.recurrent import (
+    Recurrent,
+    RecurrentDecoder,
+    check_recurrent,
+    check_recurrent_decoder,
+)
 from moduformer.architecture.vision import QFormer, Vision
 from moduformer.errors import SpecError
 
@@ -35,10 +42,11 @@ def validate(spec: Any) -> None:
         raise SpecError(f"vocab is {spec.vocab:,}, but a spec with nothing beside its vision reads no words: make it 0")
     both = spec.encoder is not None and spec.decoder is not None
     sees = spec.vision is not None and spec.vision.injection == "cross"
-    if spec.encoder is not None:
+    if isinstance(spec.encoder, Stack):
         _check_stack(spec.encoder, "encoder", crossing=sees)
-    if spec.decoder is not None:
+    if isinstance(spec.decoder, Stack):
         _check_stack(spec.decoder, "decoder", crossing=both or sees)
+    _check_recurrence(spec)
     if spec.vision is not None:
         _check_vision(spec.vision)
         if spec.sees_only and spec.vision.dim != spec.dim:
@@ -66,10 +74,11 @@ MAX_SIZE = 2**24
 
 MAX_LAYERS = 10_000
 
+_DROPOUTS = ("dropout", "final_dropout", "input_dropout", "weight_dropout", "token_dropout")
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("segments", "task_types", "block_positions", "offset", "uncounted", "depth"), (0, MAX_SIZE)),
     **dict.fromkeys(("start", "blanks", "running"), (0, MAX_SIZE)),
-    **dict.fromkeys(("dropout", "final_dropout"), (0.0, 1.0)),
+    **dict.fromkeys(_DROPOUTS, (0.0, 1.0)),
     **dict.fromkeys(("pad_id", "bos_id", "eos_id", "decoder_start_id", "image_token"), (-MAX_SIZE, MAX_SIZE)),
 }
 """What the numbers of a field may be; other whole numbers are sizes, from 1 on, and other floats are above 0."""
@@ -160,6 +169,8 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
         crossed = block.cross_attention
         if isinstance(block.attention.position, Disentangled) and not block.attention.position.terms:
             raise SpecError(f"{name}: Disentangled positions without terms have no effect")
+        if stack.two_streams and not isinstance(block.attention.position, RelativeSinusoids):
+            raise SpecError(f"{name}: two_streams need RelativeSinusoids in every block, which place their queries")
         if crossing and crossed and (crossed.position or crossed.window or crossed.clip):
             raise SpecError(f"{name}: cross_attention has no positions, so it takes no position, no window and no clip")
         for part in filter(None, (block.attention, block.cross_attention)):
@@ -187,11 +198,10 @@ def _check_attention(part: Attention, name: str) -> None:
 
 
 def _disentangled(part: Attention) -> bool:
-    if not isinstance(part.position, Disentangled):
-        return False
-    if part.kv_heads != part.heads:
-        raise SpecError("attention with Disentangled positions has as many kv_heads as heads")
-    return True
+    relative = isinstance(part.position, Disentangled | RelativeSinusoids)
+    if relative and part.kv_heads != part.heads:
+        raise SpecError("attention whose positions have scores of their own has as many kv_heads as heads")
+    return isinstance(part.position, Disentangled)
 
 
 def _check_distances(part: DistanceVectors, path: str) -> None:
@@ -207,6 +217,20 @@ def _check_buckets(stack: Stack, bias: RelativeBuckets, path: str) -> None:
         raise SpecError(f"{path}: {bias.buckets} buckets cannot be spread up to a max_distance of {bias.max_distance}")
     if len({block.attention.heads for block in stack.pattern}) > 1:
         raise SpecError(f"{path}: blocks that share a table of biases need the same number of heads")
+
+
+def _check_recurrence(spec: Any) -> None:
+    encoder, decoder = spec.encoder, spec.decoder
+    if isinstance(encoder, Recurrent):
+        check_recurrent(encoder, "encoder", writes=False)
+    if isinstance(decoder, Recurrent):
+        check_recurrent(decoder, "decoder", writes=True)
+    if isinstance(decoder, RecurrentDecoder) and isinstance(encoder, Recurrent):
+        check_recurrent_decoder(decoder, encoder, spec.dim)
+    elif isinstance(decoder, RecurrentDecoder) or (encoder and decoder and type(encoder) is not type(decoder)):
+        raise SpecError("a RecurrentDecoder stands beside a Recurrent encoder, a Stack beside a Stack")
+    elif isinstance(decoder, Recurrent) and encoder is not None:
+        raise SpecError("a recurrent decoder beside an encoder is a RecurrentDecoder, which says how it reads it")
 
 
 def _check_heads(spec: Any) -> None:

@@ -76,7 +76,7 @@ class QFormer:
         return own + text + _linear(self.dim, outputs, True)
 
 
-Bridge = Projector | QFormer
+ImageBridge = Projector | QFormer
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Vision:
     heads: tuple[Head, ...] = ()
     depth: int | None = None
     class_kept: bool = True
-    bridge: Bridge | None = None
+    bridge: ImageBridge | None = None
     injection: Literal["tokens", "cross", "beside"] = "beside"
     image_token: int | None = None
     temperature: bool = False

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from moduformer import architecture, kernels
-from moduformer.batch import Rows
+from moduformer.batch import Batch, Rows
 from moduformer.blocks.linear import FusedLinear
 from moduformer.blocks.position import RelativeBias, Turns, alibi, rotary_turns, rotate
 from moduformer.cache import LayerCache, Placement
@@ -21,10 +21,13 @@ from moduformer.trace import Trace
 
 @dataclass(eq=False)
 class Memory:
-    """The last hidden states of an encoder or an image, flat, and who may look at them; `source` is for the trace."""
+    """The last hidden states of an encoder or an image, flat, and who may look at them.
+
+    `last` are a recurrent encoder's, a layer each; `source` is whose they are, for the trace."""
 
     hidden: Tensor
     layout: Layout
+    last: list[tuple[Tensor, ...]] | None = None
     source: str = "encoder"
 
 
@@ -39,6 +42,7 @@ class Pass:
     trace: Trace | None = None
     position_bias: RelativeBias | None = None
     distances: Callable[[Layout], Any] | None = None
+    batch: Batch | None = None
     placements: dict[int | None, Placement] | None = None
     caches: list[LayerCache] | None = None
     _turns: dict[architecture.Rotary, Turns] = field(default_factory=dict)

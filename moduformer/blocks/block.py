@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,8 +13,12 @@ from moduformer.blocks.disentangled import DisentangledAttention
 from moduformer.blocks.experts import MixtureOfExperts
 from moduformer.blocks.feed_forward import FeedForward
 from moduformer.blocks.norm import Norm
+from moduformer.blocks.relative import RelativeAttention
 
-ATTENTIONS: dict[type, type[Attention]] = {architecture.Disentangled: DisentangledAttention}
+ATTENTIONS: dict[type, type[Attention]] = {
+    architecture.Disentangled: DisentangledAttention,
+    architecture.RelativeSinusoids: RelativeAttention,
+}
 """Positions whose scores are of a kind of their own."""
 
 
@@ -44,40 +50,46 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
         """`[tokens, dim]` to the same shape."""
+
+        def attend(normed: Tensor) -> Tensor:
+            return self.attention(normed, run, layer, f"{name}.attention")
+
+        return self.around(hidden, attend, run, layer, name)
+
+    def around(self, hidden: Tensor, attend: Callable[[Tensor], Tensor], run: Pass, layer: int, name: str) -> Tensor:
+        """The layer with another function for its attention, which gets the normed states."""
         if self.settings.flow == "sequential":
-            hidden = self.attend(hidden, run, layer, name)
+            hidden = self.attended(hidden, attend, run, name)
             hidden = self.cross(hidden, run, layer, name)
             hidden = self.feed(hidden, run, name)
         else:
-            normed = self._norm("attention", "in", hidden)
-            fed = normed if self.settings.flow == "parallel-shared" else self._norm("feed_forward", "in", hidden)
-            attended = self._dropout(self._norm("attention", "out", self._attend(normed, run, layer, name)))
-            inner = self._dropout(self._norm("feed_forward", "out", self._feed(fed, run, name)))
+            normed = self.normed("attention", "in", hidden)
+            fed = normed if self.settings.flow == "parallel-shared" else self.normed("feed_forward", "in", hidden)
+            answer = _see(run, f"{name}.attention.output", attend(normed))
+            attended = self._dropout(self.normed("attention", "out", answer))
+            inner = self._dropout(self.normed("feed_forward", "out", self._feed(fed, run, name)))
             hidden = hidden + attended + inner
         return _see(run, f"{name}.hidden", hidden)
 
-    def attend(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
+    def attended(self, hidden: Tensor, attend: Callable[[Tensor], Tensor], run: Pass, name: str) -> Tensor:
         """The sub-layer of self-attention with its norms and residual, `[tokens, dim]`."""
-        normed = self._norm("attention", "in", hidden)
-        return self._residual("attention", hidden, normed, self._attend(normed, run, layer, name))
+        normed = self.normed("attention", "in", hidden)
+        answer = _see(run, f"{name}.attention.output", attend(normed))
+        return self._residual("attention", hidden, normed, answer)
 
     def cross(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
         """The sub-layer of cross-attention, where there is one and something to look at."""
         if self.cross_attention is None or run.memory is None:
             return hidden
-        normed = self._norm("cross_attention", "in", hidden)
+        normed = self.normed("cross_attention", "in", hidden)
         answer = self.cross_attention(normed, run, layer, f"{name}.cross_attention")
         answer = _see(run, f"{name}.cross_attention.output", answer)
         return self._residual("cross_attention", hidden, normed, answer)
 
     def feed(self, hidden: Tensor, run: Pass, name: str) -> Tensor:
         """The feed-forward sub-layer."""
-        normed = self._norm("feed_forward", "in", hidden)
+        normed = self.normed("feed_forward", "in", hidden)
         return self._residual("feed_forward", hidden, normed, self._feed(normed, run, name))
-
-    def _attend(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
-        name = f"{name}.attention"
-        return _see(run, f"{name}.output", self.attention(hidden, run, layer, name))
 
     def _feed(self, hidden: Tensor, run: Pass, name: str) -> Tensor:
         return _see(run, f"{name}.feed_forward.output", self.feed_forward(hidden, run.rows))
@@ -86,9 +98,10 @@ class Block(nn.Module):
         kept = normed if self.settings.residual == "normed" else hidden
         if self.settings.residual_scale != 1.0:
             kept = kept * self.settings.residual_scale
-        return self._norm(part, "res", kept + self._dropout(self._norm(part, "out", change)))
+        return self.normed(part, "res", kept + self._dropout(self.normed(part, "out", change)))
 
-    def _norm(self, part: str, slot: str, hidden: Tensor) -> Tensor:
+    def normed(self, part: str, slot: str, hidden: Tensor) -> Tensor:
+        """What the norm of a sub-layer at a slot makes of `[tokens, dim]`; the same where there is none."""
         return getattr(self, f"{part}_norm_{slot}")(hidden) if slot in self.settings.norm_at else hidden
 
     def _dropout(self, hidden: Tensor) -> Tensor:

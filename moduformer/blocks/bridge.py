@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from moduformer import architecture
-from moduformer.architecture.vision import Bridge
+from moduformer.architecture.vision import ImageBridge
 from moduformer.batch import Batch, Rows
 from moduformer.blocks.activation import ACTIVATIONS
 from moduformer.blocks.attention import Memory, Pass
@@ -72,7 +74,9 @@ class QFormer(nn.Module):
         count, number = len(states), len(self.queries)
         queries = self.norm(self.queries).expand(count, -1, -1).flatten(0, 1)
         rows = _even(count, number, states.device)
-        memory = Memory(states.flatten(0, 1), Layout(rows, _even(count, states.shape[1], states.device)), "vision")
+        memory = Memory(
+            states.flatten(0, 1), Layout(rows, _even(count, states.shape[1], states.device)), source="vision"
+        )
         if self.text is None:
             hidden = self.stack(queries, rows, memory=memory, trace=trace)
         else:
@@ -95,12 +99,13 @@ class QFormer(nn.Module):
         layout = Layout(rows, _even(count, memory.hidden.shape[0] // count, queries.device))
         seen = memory.hidden.view(count, -1, memory.hidden.shape[1])[order].flatten(0, 1)
         run = Pass(joint, causal=False, layout=Layout(joint, joint), trace=trace)
-        crossing = Pass(rows, causal=False, layout=layout, memory=Memory(seen, layout, "vision"), trace=trace)
+        crossing = Pass(rows, causal=False, layout=layout, memory=Memory(seen, layout, source="vision"), trace=trace)
         hidden = queries.new_empty(len(own), self.settings.dim)
         hidden[own], hidden[~own] = queries, self.norm(text.embedding(words))
         for layer in range(self.settings.stack.layers):
             block, name = self.stack.layer(layer), f"bridge.{layer}"
-            hidden = block.attend(hidden, run, layer, name)
+            attend = partial(block.attention, run=run, layer=layer, name=f"{name}.attention")
+            hidden = block.attended(hidden, attend, run, name)
             seeing = block.feed(block.cross(hidden[own], crossing, layer, name), crossing, name)
             reading = text.feed(self.settings.stack.weights_of(layer), hidden[~own])
             hidden = torch.empty_like(hidden).index_put((own,), seeing).index_put((~own,), reading)
@@ -108,7 +113,7 @@ class QFormer(nn.Module):
         return torch.empty_like(found).index_copy(0, order, found).flatten(0, 1)
 
 
-def bridge(settings: Bridge, inputs: int, outputs: int) -> nn.Module:
+def bridge(settings: ImageBridge, inputs: int, outputs: int) -> nn.Module:
     """The module of a bridge from image vectors of width `inputs` to a text of width `outputs`."""
     return _MODULES[type(settings)](settings, inputs, outputs)
 

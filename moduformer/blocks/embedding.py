@@ -30,7 +30,8 @@ class Embedding(nn.Module):
             self.task_types = nn.Embedding(settings.task_types, inner)
         if settings.block_positions:
             self.block_positions = nn.Embedding(settings.block_positions, inner)
-        self.norm = Norm(settings.norm, inner if settings.norm_after == "sum" else dim) if settings.norm else None
+        normed = settings.width if settings.projected == "normed" else dim
+        self.norm = Norm(settings.norm, normed) if settings.norm else None
         self.projection = None
         if settings.width != dim:
             self.projection = nn.Linear(settings.width, dim, bias=settings.projection_bias)
@@ -44,6 +45,9 @@ class Embedding(nn.Module):
         given = batch.given
         tokens = batch.tokens if given is None else batch.tokens.masked_fill(given.places, 0)
         hidden = _look_up(self.tokens, tokens, "token id")
+        if self.training and settings.token_dropout:
+            kept = F.dropout(hidden.new_ones(self.tokens.num_embeddings), settings.token_dropout)
+            hidden = hidden * kept[tokens].unsqueeze(1)
         if settings.scale != 1.0:
             hidden = hidden * settings.scale
         if given is not None:
@@ -62,13 +66,14 @@ class Embedding(nn.Module):
         if settings.task_types:
             task_types = torch.zeros_like(batch.tokens) if batch.task_types is None else batch.task_types
             hidden = hidden + _look_up(self.task_types, task_types, "task type id")
-        if settings.projected == "sum" and settings.norm_after == "projection" and self.projection is not None:
+        if settings.projected == "sum" and self.projection is not None:
             hidden = self.projection(hidden)
         if self.norm is not None:
             hidden = self.norm(hidden)
         hidden = F.dropout(hidden, settings.dropout, self.training)
-        last = settings.projected == "sum" and settings.norm_after == "sum" and self.projection is not None
-        return self.projection(hidden) if last else hidden
+        if settings.projected == "normed" and self.projection is not None:
+            hidden = self.projection(hidden)
+        return hidden
 
     @staticmethod
     def _position_rows(positions: LearnedPositions, batch: Batch) -> Tensor:

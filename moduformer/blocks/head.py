@@ -35,6 +35,7 @@ class Head(nn.Module):
         super().__init__()
         self.settings = settings
         self.norm = Norm(settings.norm, dim) if settings.norm else None
+        dim = settings.in_dim(dim)
         self.transform = Transform(settings.transform, dim) if settings.transform else None
         # Takes the place of the product with weight and bias where that is not of floats (see `quantize`).
         self.product: nn.Module | None = None
@@ -72,17 +73,30 @@ class Head(nn.Module):
         return F.normalize(weight) if self.settings.normalised else weight
 
 
-def read(settings: architecture.Head, hidden: Tensor, rows: Rows, tokens: Tensor, eos: tuple[int, ...]) -> Tensor:
-    """The states a head reads of `[tokens, dim]`: all of them, or one a row `[rows, dim]`."""
+def read(
+    settings: architecture.Head,
+    hidden: Tensor,
+    rows: Rows,
+    tokens: Tensor,
+    eos: tuple[int, ...],
+    backward: bool = False,
+) -> Tensor:
+    """The states a head reads of `[tokens, dim]`: all of them, or one a row `[rows, dim]`.
+
+    `backward` says that a row was read from its end (`Spec.reads_backward`), so its first state is the last one made.
+    """
     if settings.reads == "tokens":
         return hidden
     if settings.reads == "first":
         return hidden[rows.starts]
     if settings.reads == "last":
-        return hidden[rows.ends]
+        return hidden[rows.starts if backward else rows.ends]
     if settings.reads == "mean":
-        sums = hidden.new_zeros(len(rows.lengths), hidden.shape[1]).index_add(0, rows.row_of, hidden)
-        return sums / hidden.new_tensor(rows.lengths).unsqueeze(1)
+        return _mean(hidden, rows)
+    if settings.reads == "concat":
+        most = torch.stack([part.amax(0) for part in hidden.split(rows.lengths)])
+        # A model that reads from the end has read all at a row's beginning.
+        return torch.cat((hidden[rows.starts if backward else rows.ends], most, _mean(hidden, rows)), 1)
     if settings.reads == "largest":
         largest = tokens.new_full((len(rows.lengths),), -1).scatter_reduce(0, rows.row_of, tokens, "amax")
         return hidden[_place(tokens == largest[rows.row_of], rows, "amin")]
@@ -92,6 +106,11 @@ def read(settings: architecture.Head, hidden: Tensor, rows: Rows, tokens: Tensor
             raise TextError(f"a row has no end-of-sequence token ({', '.join(map(str, eos))}), which this head reads")
         return hidden[_place(ends, rows, "amax" if settings.reads == "eos" else "amin")]
     raise AssertionError(f"a head that reads {settings.reads!r} gets its input from another head")
+
+
+def _mean(hidden: Tensor, rows: Rows) -> Tensor:
+    sums = hidden.new_zeros(len(rows.lengths), hidden.shape[1]).index_add(0, rows.row_of, hidden)
+    return sums / hidden.new_tensor(rows.lengths).unsqueeze(1)
 
 
 def _place(chosen: Tensor, rows: Rows, which: str) -> Tensor:
@@ -110,15 +129,21 @@ def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED)
 
 
-def next_token_loss(logits: Tensor, labels: Tensor, rows: Rows) -> Tensor:
-    """Mean cross-entropy of each token's logits against the next label of its row."""
-    return token_loss(logits, shift_left(labels, rows))
+def next_token_loss(logits: Tensor, labels: Tensor, rows: Rows, backward: bool = False) -> Tensor:
+    """Mean cross-entropy of each token's logits against the next label of its row, or the one before if `backward`."""
+    return token_loss(logits, shift_right(labels, rows) if backward else shift_left(labels, rows))
 
 
 def shift_left(labels: Tensor, rows: Rows) -> Tensor:
     """For every token the label of the next one in its row; `IGNORED` at a row's end."""
     following = torch.cat((labels[1:], labels.new_full((1,), IGNORED)))
     return following.index_fill(0, rows.ends, IGNORED)
+
+
+def shift_right(labels: Tensor, rows: Rows) -> Tensor:
+    """For every token the label of the one before it in its row; `IGNORED` at a row's beginning."""
+    before = torch.cat((labels.new_full((1,), IGNORED), labels[:-1]))
+    return before.index_fill(0, rows.starts, IGNORED)
 
 
 def classify_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moduformer import architecture
-from moduformer.batch import Rows
+from moduformer.batch import Batch, Rows
 from moduformer.blocks.attention import Memory, Pass
 from moduformer.blocks.block import Block
 from moduformer.blocks.convolution import Convolution
@@ -14,6 +17,7 @@ from moduformer.blocks.disentangled import DistanceVectors
 from moduformer.blocks.norm import Norm
 from moduformer.blocks.position import RelativeBias
 from moduformer.blocks.top_query import TopQueryBlock
+from moduformer.blocks.two_streams import QueryStream
 from moduformer.cache import Cache
 from moduformer.kernels import Layout
 from moduformer.trace import Trace
@@ -34,6 +38,7 @@ class Stack(nn.Module):
         )
         self.distances = DistanceVectors(settings.distances, dim) if settings.distances else None
         self.convolution = Convolution(settings.convolution, dim) if settings.convolution else None
+        self.two_streams = QueryStream(dim) if settings.two_streams else None
         self.norm = Norm(settings.final_norm, dim) if settings.final_norm else None
         self.projection = nn.Linear(dim, settings.projection, bias=False) if settings.projection else None
         self.top_query = None
@@ -46,6 +51,30 @@ class Stack(nn.Module):
         assert isinstance(block, Block)
         return block
 
+    def encode(
+        self, hidden: Tensor, rows: Rows, trace: Trace | None = None, memory: Memory | None = None
+    ) -> tuple[Tensor, None]:
+        """What `forward` gives of an encoder's input; the other part is a recurrent encoder's."""
+        return self(hidden, rows, memory=memory, trace=trace), None
+
+    def cache(self, rows: int, device: torch.device) -> Cache:
+        """An empty cache for `rows` rows."""
+        return Cache.of(self.settings, rows, device)
+
+    def layer_groups(self) -> Iterator[tuple[str, list[nn.Parameter]]]:
+        """The parameters of each set of weights; what stands before the layers belongs to the first, the rest to the
+        last."""
+        sets = self.settings.weight_sets
+        for number in range(sets):
+            members = list(getattr(self, str(number)).parameters())
+            if number == 0:
+                for first in filter(None, (self.position_bias, self.distances, self.convolution, self.two_streams)):
+                    members += first.parameters()
+            if number == sets - 1:
+                for last in filter(None, (self.norm, self.top_query, self.projection)):
+                    members += last.parameters()
+            yield f"{self.name}.{number}", members
+
     def forward(
         self,
         hidden: Tensor,
@@ -54,8 +83,13 @@ class Stack(nn.Module):
         cache: Cache | None = None,
         trace: Trace | None = None,
         depth: int | None = None,
+        batch: Batch | None = None,
     ) -> Tensor:
-        """`[tokens, dim]` to the same shape, through all layers and the final norm, or the first `depth` layers."""
+        """`[tokens, dim]` to the same shape, through all layers and the final norm, or the first `depth` layers.
+
+        `batch` is what else its tokens say of themselves, for layers that ask. Where it has tokens to predict, their
+        states `[predicted, dim]` are the result.
+        """
         placements = None if cache is None else cache.place(rows)
         run = Pass(
             rows=rows,
@@ -65,16 +99,23 @@ class Stack(nn.Module):
             trace=trace,
             position_bias=self.position_bias,
             distances=self.distances,
+            batch=batch,
             placements=placements,
             caches=None if cache is None else cache.layers,
         )
         inputs = hidden
+        queries = None
+        if self.two_streams is not None and batch is not None and batch.permutation is not None:
+            queries = self.two_streams.begin(batch.permutation)
         for number in range(self.settings.layers if depth is None else depth):
+            if queries is not None and self.two_streams is not None:
+                queries = self.two_streams(queries, hidden, self.layer(number), run, number, self.name)
             hidden = self.layer(number)(hidden, run, number, f"{self.name}.{number}")
             if number == 0 and self.convolution is not None:
                 hidden = self.convolution(inputs, hidden, rows)
         if depth is not None:
             return hidden
+        hidden = hidden if queries is None else queries
         if self.norm is not None:
             hidden = self.norm(hidden)
         if self.top_query is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,6 +44,7 @@ def generate(
     as_chat: Annotated[bool, typer.Option("--chat", help="Give the prompt as a message of a conversation.")] = False,
     system: Annotated[str | None, typer.Option(help="With --chat, what the model is told first.")] = None,
     regex: Annotated[str | None, typer.Option(help="The text must match this regular expression.")] = None,
+    json_schema: Annotated[Path | None, typer.Option(help="File with a JSON schema that the text must follow.")] = None,
     stream: Annotated[bool | None, typer.Option("--stream/--no-stream", help="Print while writing.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     device: Device = None,
@@ -52,6 +54,8 @@ def generate(
     settings = _settings(temperature, top_p, top_k, min_p, repetition_penalty, stop, seed)
     settings |= {"max_new_tokens": max_new_tokens, "num_return_sequences": results}
     settings |= {name: value for name, value in (("num_beams", beams), ("regex", regex)) if value is not None}
+    if json_schema is not None:
+        settings["json_schema"] = _read(json_schema)
     if results > 1 and beams is None:
         settings["do_sample"] = True
     if system is not None and not as_chat:
@@ -125,6 +129,15 @@ def chat(
         elif text:
             answer = talk.say(text, None if as_json else _print)
             print(json.dumps(_plain(answer) | {"read": talk.fed}, ensure_ascii=False) if as_json else "", flush=True)
+
+
+def _read(path: Path) -> str:
+    from moduformer.errors import DataError
+
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
 
 
 def _settings(

@@ -12,6 +12,8 @@ from moduformer.families.family import Family
 
 MODEL_TYPES = {
     "albert": "albert",
+    "awd_lstm": "awd_lstm",
+    "bart": "bart",
     "bert": "bert",
     "biogpt": "biogpt",
     "blip": "blip",
@@ -24,19 +26,28 @@ MODEL_TYPES = {
     "distilbert": "distilbert",
     "electra": "electra",
     "ernie": "ernie",
+    "falcon": "falcon",
+    "gemma": "gemma",
+    "gemma2": "gemma2",
     "gpt2": "gpt2",
     "gpt_neo": "gpt_neo",
     "gpt_neox": "gpt_neox",
     "gptj": "gptj",
     "llama": "llama",
+    "mistral": "mistral",
+    "mixtral": "mixtral",
     "moduformer": "native",
+    "mpt": "mpt",
     "openai-gpt": "openai",
     "opt": "opt",
+    "qwen2": "qwen2",
+    "recurrent_seq2seq": "recurrent_seq2seq",
     "roberta": "roberta",
     "t5": "t5",
     "transformer": "transformer",
     "vit": "vit",
     "xlm-roberta": "roberta",
+    "xlnet": "xlnet",
 }
 """The `model_type` of a config.json, and the module of this package that holds its family."""
 

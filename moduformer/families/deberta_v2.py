@@ -158,7 +158,7 @@ FAMILY = Family(
         bert.TEMPLATE,
         vocab=128100,
         dim=1536,
-        embedding=Embedding(1536, LearnedPositions(512), norm=Norm(), norm_after="projection", projection_bias=False),
+        embedding=Embedding(1536, LearnedPositions(512), norm=Norm(), projected="sum", projection_bias=False),
     ),
     rules=(
         key("vocab_size", "vocab", default=128100),

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from torch import Tensor
+
 from moduformer.architecture import Head, Spec
 from moduformer.errors import CheckpointError
 from moduformer.weights import config as configs
@@ -25,6 +27,14 @@ class Architecture:
 
 
 @dataclass(frozen=True)
+class Computed:
+    """A tensor that files hold although the spec says what is in it: `values(spec, shape)` must be equal to it."""
+
+    file: str
+    values: Callable[[Spec, tuple[int, ...]], Tensor]
+
+
+@dataclass(frozen=True)
 class Dialect:
     """Another container of the same family, such as GGUF: its header as a config, and its tensors' names."""
 
@@ -38,6 +48,7 @@ class Family:
 
     `unused` are patterns of tensors that files hold but that are not parameters. `presets` are configs by name.
     `older_names` are parts of tensor names and `older_keys` keys of a config that files have in place of today's.
+    `computed` are tensors that are not learned but may be there. `labels` is how many a config means that names none.
     """
 
     model_type: str
@@ -51,6 +62,8 @@ class Family:
     dialects: Mapping[str, Dialect] = field(default_factory=dict)
     older_names: tuple[tuple[str, str], ...] = ()
     older_keys: Mapping[str, str] = field(default_factory=dict)
+    computed: tuple[Computed, ...] = ()
+    labels: int = 2
 
     def read(self, config: Config, architecture: str | None = None) -> Spec:
         """The spec of a config, with the heads of one of the family's architectures (the body alone if None)."""
@@ -61,7 +74,7 @@ class Family:
         if body.vision is not None:
             body = replace(body, vision=replace(body.vision, heads=chosen.image_heads))
         spec = configs.read(body, self.rules, config, chosen.without)
-        outputs = num_labels(config)
+        outputs = num_labels(config, self.labels)
         heads = tuple(
             replace(head, outputs=outputs) if head.kind in ("classify", "tag") else head for head in spec.heads
         )
@@ -149,12 +162,12 @@ DECODER_HEADS = (
 """The rows of these heads, as GPT-2 and its descendants name them."""
 
 
-def num_labels(config: Config) -> int:
-    """How many labels a config names; 2 when it names none, as Hugging Face assumes."""
+def num_labels(config: Config, default: int = 2) -> int:
+    """How many labels a config names; `default` when it names none: 2, as Hugging Face mostly assumes."""
     labels = config.get("id2label")
     if isinstance(labels, Mapping) and labels:
         return len(labels)
-    number = config.get("num_labels", 2)
+    number = config.get("num_labels", default)
     if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= 1_000_000:
         raise CheckpointError(f"config.json: num_labels must be a positive whole number, but is {number!r:.80}")
     return number

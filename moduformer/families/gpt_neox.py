@@ -93,7 +93,21 @@ FAMILY = Family(
         r"(gpt_neox\.)?rotary_emb\.inv_freq",
     ),
     presets={
-        "gpt-neox-20b": {**size(44, 6144, 64, 50432), "architecture": "GPTNeoXForCausalLM"},
+        "gpt-neox-20b": {
+            **size(44, 6144, 64, 50432),
+            "hidden_act": "gelu_fast",
+            "architecture": "GPTNeoXForCausalLM",
+        },
+        **{
+            f"redpajama-incite-{name}": {
+                **size(32, 2560 if "3b" in name else 4096, 32, 50432),
+                "rotary_pct": 1.0,
+                "use_parallel_residual": False,
+                "architecture": "GPTNeoXForCausalLM",
+            }
+            for kind in ("base", "instruct", "chat")
+            for name in (f"{kind}-3b-v1", f"7b-{kind}")
+        },
         **{
             f"pythia-{name}": {**size(layers, dim, heads, vocab), "architecture": "GPTNeoXForCausalLM"}
             for name, layers, dim, heads, vocab in (

@@ -27,7 +27,7 @@ class NativeFamily(Family):
 
     def write(self, spec: Spec) -> dict[str, Any]:
         """The spec as data."""
-        return {"model_type": "moduformer", "spec": spec.to_dict()}
+        return {"model_type": self.model_type, "spec": spec.to_dict()}
 
     def architecture_of(self, spec: Spec) -> str:
         """Always the one class this format has."""

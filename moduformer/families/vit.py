@@ -58,7 +58,7 @@ def size(layers: int, dim: int, patch: int = 16, heads: int | None = None, **mor
 
 
 POOL = Head("pool", reads="first", transform=Transform(768, "tanh"))
-IMAGENET = {"architecture": "ViTForImageClassification", "num_labels": 1000}
+IMAGENET: dict[str, Any] = {"architecture": "ViTForImageClassification", "num_labels": 1000}
 
 FAMILY = Family(
     model_type="vit",

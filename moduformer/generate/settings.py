@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,11 @@ class GenerationSettings:
             base = base.override(**{name: value for name, value in stored.items() if name in _NAMES})
         except TextError as error:
             raise TextError(f"generation_config.json of this model: {error}") from None
-        return base.override(**overrides)
+        chosen = base.override(**overrides)
+        idle = sorted(name for name in _OF_SAMPLING if overrides.get(name) not in (None, _DEFAULTS[name]))
+        if idle and not chosen.do_sample:
+            warnings.warn(f"{', '.join(idle)} has no effect without do_sample=True", UserWarning, stacklevel=2)
+        return chosen
 
     def override(self, **values: Any) -> GenerationSettings:
         """These settings with some values changed; see `of`."""
@@ -302,6 +307,7 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "bos_token_id": (int, 0, MAX_TOKENS),
     "decoder_start_token_id": (int, 0, MAX_TOKENS),
 }
+_OF_SAMPLING = ("temperature", "top_p", "min_p", "typical_p")
 _OLDER = (
     *("max_length", "min_length", "do_sample", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty"),
     *("no_repeat_ngram_size", "bad_words_ids", "num_beams", "num_beam_groups", "diversity_penalty", "length_penalty"),

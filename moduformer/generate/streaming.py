@@ -73,7 +73,9 @@ class TextStream:
         return self.text
 
     def _silent(self, token: int) -> bool:
-        """Whether the token is a special one, which is no text."""
+        """Whether decoding passes over this id: a special token, or none at all (embeddings are often rounded up)."""
+        if self._tokenizer.id_to_token(token) is None:
+            return True
         return not self._tokenizer.decode([token]) and bool(self._tokenizer.decode([token], skip_special_tokens=False))
 
     def _fresh(self) -> str:
@@ -87,9 +89,9 @@ class TextStream:
             return ""
         fresh = settled[len(self._known) :]
         self._known = settled
-        # A context without text would let the next token be taken for the first of the text.
-        if settled == both and (context := self._tokenizer.decode(self._ids[self._done :])):
-            self._anchor, self._done, self._known = self._done, len(self._ids), context
+        if settled == both:
+            self._anchor, self._done = self._done, len(self._ids)
+            self._known = self._tokenizer.decode(self._ids[self._anchor :])
         return fresh
 
     def _look(self) -> bool:

@@ -63,7 +63,7 @@ def adapt(
     shell = _language_model(model, seed)
     objective: Objective
     if model.encoder is None:
-        objective = NextToken()
+        objective = NextToken(backward=model.spec.reads_backward)
     elif mask_id is None:
         raise TrainingError("adapting an encoder hides words behind a mask token, and its tokenizer has none")
     else:

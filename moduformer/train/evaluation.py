@@ -56,7 +56,7 @@ def mean_features(model: Model, examples: Encoded, tokens: int = TOKENS) -> np.n
     """The mean of every row's last hidden states, float32 `[rows, dim]`; heads are not run."""
     stack = model.encoder or model.decoder
     assert stack is not None
-    features = np.empty((len(examples), model.spec.dim), dtype=np.float32)
+    features = np.empty((len(examples), model.spec.out_dim), dtype=np.float32)
     for rows in evaluation_batches(examples.lengths, tokens):
         batch = _batch(model, examples, rows)
         hidden = stack(model.embedding(batch), batch.rows).float()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from moduformer.architecture import HeadKind
 from moduformer.batch import Batch, by_length
-from moduformer.blocks.head import IGNORED, shift_left
+from moduformer.blocks.head import IGNORED, shift_left, shift_right
 from moduformer.errors import TrainingError
 from moduformer.model import Model
 from moduformer.train.encoded import Encoded, Ragged
@@ -231,11 +231,13 @@ class MaskedLanguage:
 class NextToken:
     """Every token from those before it (Bengio et al. 2003): causal language modelling. Needs no labels.
 
+    `backward` is for a model that reads from the end (`Spec.reads_backward`): every token from those after it.
     `labels` may be a `Ragged` of the tokens' shape with -100 where nothing is learned (a prompt).
     """
 
     label_smoothing: float = 0.0
     head: HeadKind = "language-model"
+    backward: bool = False
 
     def prepare(self, examples: Encoded, labels: Any, rows: np.ndarray, epoch: int, device: torch.device) -> Prepared:
         """The rows as a micro-batch."""
@@ -243,7 +245,7 @@ class NextToken:
         own = batch.tokens
         if isinstance(labels, Ragged):
             own = torch.tensor([t for i in batch.order for t in labels.row(int(rows[i]))], device=device)
-        wanted = shift_left(own, batch.rows)
+        wanted = (shift_right if self.backward else shift_left)(own, batch.rows)
         return Prepared(batch, wanted, _token_weight(wanted, None, batch, shares), row_weights=shares)
 
     def loss(self, model: Model, prepared: Prepared) -> Tensor:

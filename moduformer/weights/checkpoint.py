@@ -58,6 +58,8 @@ class Origin:
     doubles: dict[str, str] = field(default_factory=dict)
     heads: dict[str, str] = field(default_factory=dict)
     """Parameters of heads that the file has under another of their names."""
+    computed: dict[str, Tensor] = field(default_factory=dict)
+    """Tensors of the file that are no parameters, since the spec says what is in them."""
 
 
 def load_checkpoint(
@@ -102,6 +104,7 @@ def load_checkpoint(
         origin = Origin(member, config)
         if new_head:
             found = _without_resized_heads(entries, found, tensors, model)
+        origin.computed = _computed(member, spec, tensors, found, prefix)
         missing = _match(entries, found, model, member, prefix, new_head)
         _fill(model, entries, tensors, found, missing, origin)
     _check_filled(model)
@@ -188,8 +191,8 @@ def bound_layers(spec: Spec, tensors: TensorFile) -> None:
     """Refuses a config that describes far more than its files hold, before any module is made."""
     seen = spec.vision.stack if spec.vision else None
     sets = sum(stack.weight_sets for stack in (spec.encoder, spec.decoder, seen) if stack is not None)
-    # The barest layer has four matrices: into and out of its attention, into and out of its feed-forward layer.
-    if 4 * sets > len(tensors.names()):
+    # The barest layer is a recurrent one, which has two matrices: of its input and of its state.
+    if 2 * sets > len(tensors.names()):
         raise CheckpointError(
             f"config.json describes {sets:,} layers, but {tensors.path} holds {len(tensors.names())} tensors"
         )
@@ -233,9 +236,10 @@ def _match(
     entries: list[Entry], found: Mapping[str, str], model: Model, member: Family, prefix: str, new_head: bool
 ) -> set[str]:
     """Names of entries the file lacks; raises unless they belong to a new head that was asked for."""
-    missing = {entry.file for entry in entries if entry.file not in found and not any(o in found for o in entry.also)}
+    absent = {entry.name for entry in entries if not any(name in found for name in (entry.file, *entry.also))}
+    missing = {entry.file for entry in entries if entry.name in absent and not entry.optional}
     # A head of which some tensors are there is not new but incomplete.
-    held = {_head_of(entry) for entry in entries if entry.file not in missing}
+    held = {_head_of(entry) for entry in entries if entry.name not in absent}
     new = {entry.file for entry in entries if entry.file in missing and _head_of(entry) not in held}
     if missing - new or (new and not new_head):
         names = sorted(missing - new) or sorted(new)
@@ -247,6 +251,7 @@ def _match(
         raise CheckpointError(f"missing {len(names)} tensors: {listing(names)}{hint}")
     expected = {entry.file for entry in entries} | {other for entry in entries for other in entry.also}
     idle = {name for name in found if any(re.fullmatch(pattern, found[name]) for pattern in member.unused)}
+    idle |= {prefix + part.file for part in member.computed}
     extra = [name for name in found if name not in expected and name not in idle]
     others = {name for name in extra if _belongs_to_a_head(name, member, prefix)}
     if others:
@@ -259,6 +264,26 @@ def _match(
             "the config belongs to another model, or the file holds more than one"
         )
     return new
+
+
+def _computed(
+    member: Family, spec: Spec, tensors: TensorFile, found: Mapping[str, str], prefix: str
+) -> dict[str, Tensor]:
+    """The tensors of a file that the spec determines. Raises `CheckpointError` for one with other numbers in it."""
+    held = {}
+    for part in member.computed:
+        if (stored_name := found.get(prefix + part.file)) is None:
+            continue
+        stored = tensors.read(stored_name)
+        wanted = part.values(spec, tuple(stored.shape))
+        near = 1e-5 if stored.dtype.itemsize >= 4 else 1e-2
+        if stored.shape != wanted.shape or not torch.allclose(stored.double(), wanted.double(), rtol=0, atol=near):
+            raise CheckpointError(
+                f"{tensors.path}: tensor {quoted(stored_name)} {list(stored.shape)} should hold what the config "
+                "determines, but holds other numbers; the model was trained with values that have no place here"
+            )
+        held[part.file] = stored
+    return held
 
 
 def _without_resized_heads(
@@ -334,7 +359,11 @@ def _fill(
     for entry in entries:
         if entry.file in missing:
             continue
-        name = next(name for name in (entry.file, *entry.also) if name in found)
+        names = [name for name in (entry.file, *entry.also) if name in found]
+        if not names:
+            initialise("bias", views[entry.name])
+            continue
+        name = names[0]
         stored = tensors.read(found[name])
         check_finite(stored, found[name])
         origin.dtypes[entry.name] = stored.dtype
@@ -406,9 +435,10 @@ def save(model: Model, folder: Path) -> Path:
         member, config = family_of(model.spec)
         origin = Origin(member, dict(config), *(() if origin is None else (origin.dtypes,)))
     config = _rewritten(origin, model.spec) or dict(origin.config)
-    entries = expand(origin.family.rows, model, origin.family.prefix_of(config["architectures"][0]))
+    prefix = origin.family.prefix_of(config["architectures"][0])
+    entries = expand(origin.family.rows, model, prefix)
     views = model.views()
-    tensors: dict[str, Tensor] = {}
+    tensors = {prefix + name: stored for name, stored in origin.computed.items()}
     for entry in entries:
         stored = _to_file(entry, views[entry.name].detach(), origin.dtypes.get(entry.name), tensors.get(entry.file))
         tensors[origin.heads.get(entry.name, entry.file)] = stored

@@ -6,13 +6,13 @@ by itself or through its parts, or the plan is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
-from moduformer.architecture import Block, MixtureOfExperts, Spec, Stack
+from moduformer.architecture import Block, MixtureOfExperts, Recurrent, RecurrentDecoder, Spec, Stack
 from moduformer.errors import CheckpointError
 from moduformer.model import Model
 from moduformer.weights.views import Axes, parse
@@ -27,7 +27,8 @@ class Row:
     the embeddings of what encoder and decoder read. A row marked `head` never carries the family's prefix. `also` are
     other names, without prefix, under which files hold the same numbers because they are tied. Several rows may read
     one tensor, a slice each (see `views.Slice`). A row with a `flow` is only for layers of such a flow (see
-    `architecture.Block`), whose norms files name after it.
+    `architecture.Block`), whose norms files name after it; one with a `where` only for specs of which that is true.
+    Where an `optional` tensor is absent, the part is zero.
     """
 
     file: str
@@ -36,6 +37,8 @@ class Row:
     also: tuple[str, ...] = ()
     head: bool = False
     flow: tuple[str, ...] = ()
+    where: Callable[[Spec], bool] | None = None
+    optional: bool = False
 
 
 NATIVE_ROWS = (Row("", ""),)
@@ -52,6 +55,7 @@ class Entry:
     axes: Axes | None = None
     known: Mapping[str, int] = field(default_factory=dict)
     also: tuple[str, ...] = ()
+    optional: bool = False
 
     def pair(self, file: Tensor, model: Tensor) -> tuple[Tensor, Tensor]:
         """Both sides as views of equal shape."""
@@ -85,6 +89,7 @@ def expand(rows: Iterable[Row], model: Model, prefix: str) -> list[Entry]:
                             axes=axes,
                             known=known,
                             also=tuple(other.format(**numbers) + suffix for other in row.also),
+                            optional=row.optional,
                         )
                     )
     _check_cover(entries, model, views)
@@ -136,22 +141,26 @@ def _embedding_of(name: str, spec: Spec) -> str | None:
     return name
 
 
-def stack_of(spec: Spec, name: str) -> Stack | None:
+def stack_of(spec: Spec, name: str) -> Stack | Recurrent | RecurrentDecoder | None:
     """The stack that a parameter's name leads to, such as "encoder.0" or "vision.bridge.stack.{i}"; None if none."""
     part: Any = spec
     for step in name.split("."):
-        if isinstance(part, Stack):
+        if isinstance(part, Stack | Recurrent | RecurrentDecoder):
             return part
         part = getattr(part, step, None)
     return None
 
 
 def _repeats(row: Row, spec: Spec) -> list[dict[str, int]]:
+    if row.where is not None and not row.where(spec):
+        return []
     if "{" not in row.name:
         return [{}]
-    stack: Stack | None = stack_of(spec, row.name)
+    stack = stack_of(spec, row.name)
     if stack is None:
         return []
+    if not isinstance(stack, Stack):
+        return [{"i": i} for i in range(stack.weight_sets)]
     period = len(stack.pattern)
     layers = [
         {"i": i, "group": i // period, "inner": i % period}
@@ -172,7 +181,7 @@ def _known(spec: Spec, name: str) -> dict[str, int]:
     projections `n` of a fused q, k, v, and halves `half`."""
     stack = stack_of(spec, name)
     number = next((part for part in name.split(".") if part.isdigit()), None)
-    if stack is None or number is None:
+    if not isinstance(stack, Stack) or number is None:
         return {}
     attention = stack.block(int(number)).attention
     shared = attention.heads // attention.kv_heads

@@ -33,6 +33,8 @@ class Reference:
     """Whether the reference gives numbers for padded rows in float64 at all."""
     no_left: tuple[str, ...] = ()
     """Classes for which `transformers` itself reads left padding as text."""
+    no_right: tuple[str, ...] = ()
+    """Classes for which it reads right padding as text."""
 
 
 def classes(name: str, *heads: str) -> tuple[str, ...]:
@@ -47,13 +49,17 @@ def make(reference: Reference, name: str, seed: int, dtype: torch.dtype = torch.
     Default initialisation hides swapped norms, dropped biases and swapped projections behind zeros and ones.
     """
     config = reference.draw(random.Random(f"{reference.family}-{seed}"))
-    if not name.endswith(("Model", "ForPreTraining", "MaskedLM", "CausalLM", "Generation", "Answering", "Prediction")):
+    if not name.endswith(("Model", "ForPreTraining", "MaskedLM", "CausalLM", "Generation", "Answering", "Simple", "Prediction")):
         config.num_labels = 3
     config._attn_implementation = reference.attention
     model = getattr(transformers, name)(config).to(dtype).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in model.parameters():
+        # What is not trained is computed (sinusoids), but for biases that were trained elsewhere (final_logits_bias).
+        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        buffers = {name: model.get_buffer(name) for name, _ in model.named_buffers() if name in model.state_dict()}
+        learned += [buffer for name, buffer in buffers.items() if name.endswith("logits_bias")]
+        for parameter in learned:
             scale = 0.5 if parameter.dim() == 1 else 0.8 / parameter.shape[-1] ** 0.5
             parameter.normal_(std=scale, generator=generator)
     return model

@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 
 from parity.drawn.first import bert_like
-from parity.references import Reference, classes
+from parity.references import VOCAB, Reference, classes
 
 DISTANCES = ((-1, -1), (-1, 5), (4, -1), (5, 9), (6, 16), (8, -1))
 
@@ -34,7 +34,47 @@ def _deberta_v2(rng: random.Random) -> Any:
     )
 
 
+def _xlnet(rng: random.Random) -> Any:
+    heads = rng.choice((1, 2, 4))
+    config = transformers.XLNetConfig(
+        vocab_size=VOCAB,
+        d_model=heads * rng.choice((4, 6, 8)),
+        n_layer=rng.choice((1, 2, 3)),
+        n_head=heads,
+        d_inner=rng.choice((24, 40)),
+        ff_activation=rng.choice(("gelu", "relu", "silu")),
+        attn_type=rng.choice(("bi", "bi", "uni")),
+        layer_norm_eps=rng.choice((1e-12, 1e-5, 1e-3)),
+        clamp_len=rng.choice((-1, 3, 20)),
+        mem_len=rng.choice((None, 512)),
+        summary_type=rng.choice(("last", "cls_index", "first")),
+        summary_activation=rng.choice(("tanh", "gelu")),
+        tie_word_embeddings=rng.random() < 0.7,
+    )
+    # Not a key of XLNet, which compares segments however many there are: it tells the tests to draw some.
+    config.type_vocab_size = 3
+    return config
+
+
 REFERENCES = (
     # The scale of the scores, sqrt(terms * head size), is a float32 in the reference (scaled_size_sqrt).
     Reference("deberta-v2", classes("DebertaV2", "ForMaskedLM"), _deberta_v2, double=1e-6),
+    # Sinusoids are float32 in the reference (relative_positional_encoding); its summary reads the last column.
+    Reference(
+        "xlnet",
+        tuple(
+            f"XLNet{head}"
+            for head in (
+                "Model",
+                "ForSequenceClassification",
+                "ForTokenClassification",
+                "ForQuestionAnsweringSimple",
+                "LMHeadModel",
+            )
+        ),
+        _xlnet,
+        positions=False,
+        double=1e-6,
+        no_right=("XLNetForSequenceClassification",),
+    ),
 )

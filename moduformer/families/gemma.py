@@ -1,0 +1,63 @@
+"""Gemma (Gemma Team 2024, arXiv 2403.08295): LLaMA with scaled token vectors, gated GELU and norms that store w - 1."""
+
+from dataclasses import replace
+from typing import Any
+
+from moduformer.architecture import Attention, Block, FeedForward, Norm, Rotary, Stack
+from moduformer.families.family import Family
+from moduformer.families.llama import BLOCK, architectures, without_keys
+from moduformer.families.llama import FAMILY as LLAMA
+from moduformer.weights.config import ACTIVATIONS, Only, RootScale, TokenIds, key
+
+NORM = Norm("rms", 1e-6, unit_offset=True)
+LAYER = Block(
+    Attention(16, 256, 16, bias=False, out_bias=False, position=Rotary(256)),
+    FeedForward(24576, "gelu_tanh", gated=True, bias=False),
+    NORM,
+    norm_at=("in",),
+)
+TEMPLATE = replace(LLAMA.template, decoder=Stack(28, (LAYER,), causal=True, final_norm=NORM))
+RULES = (
+    *without_keys("hidden_act", "mlp_bias"),
+    key("vocab_size", "vocab", default=256000),
+    key("tie_word_embeddings", "heads.language-model.tied", default=True),
+    Only("use_bidirectional_attention", (None, False)),
+    TokenIds(pad=0, bos=2, eos=1),
+)
+# The first configs say "gelu" and mean its approximation, which the models were trained with.
+GELU = {"gelu_pytorch_tanh": "gelu_tanh", **ACTIVATIONS, "gelu": "gelu_tanh"}
+
+
+def size(name: str, layers: int, dim: int, heads: int, shared: int, width: int, **more: Any) -> dict[str, Any]:
+    """The config of a published size."""
+    config = {
+        "vocab_size": 256000,
+        "num_hidden_layers": layers,
+        "hidden_size": dim,
+        "num_attention_heads": heads,
+        "num_key_value_heads": shared,
+        "intermediate_size": width,
+        "head_dim": 256,
+    }
+    return {"architecture": name, **config, **more}
+
+
+SIZES = {
+    "2b": size("GemmaForCausalLM", 18, 2048, 8, 1, 16384),
+    "7b": size("GemmaForCausalLM", 28, 3072, 16, 16, 24576),
+}
+
+FAMILY = Family(
+    model_type="gemma",
+    template=TEMPLATE,
+    rules=(
+        *RULES,
+        key("hidden_act", f"{BLOCK}.feed_forward.activation", default="gelu_pytorch_tanh", table=GELU),
+        RootScale("hidden_size", 3072),
+    ),
+    rows=LLAMA.rows,
+    architectures=architectures("Gemma", "ForSequenceClassification", "ForTokenClassification"),
+    prefix="model.",
+    unused=LLAMA.unused,
+    presets={f"gemma-{name}{kind}": config for name, config in SIZES.items() for kind in ("", "-it")},
+)

@@ -1,0 +1,73 @@
+"""Gemma 2 (Gemma Team 2024, arXiv 2408.00118): Gemma with norms on both sides, bounded scores, and local layers."""
+
+from dataclasses import replace
+from typing import Any
+
+from moduformer.architecture import Stack
+from moduformer.families.family import Family
+from moduformer.families.gemma import LAYER, NORM, RULES, TEMPLATE, size
+from moduformer.families.llama import BLOCK, architectures
+from moduformer.families.llama import FAMILY as LLAMA
+from moduformer.weights.config import (
+    ACTIVATIONS,
+    Config,
+    Key,
+    LayerWindows,
+    RootScale,
+    by_layer_types,
+    key,
+    layer_count,
+    layer_types,
+)
+from moduformer.weights.plan import Row
+
+LAYER2 = replace(LAYER, norm_at=("in", "out"))
+
+
+def read_windows(config: Config) -> list[int | None]:
+    """The window of every layer: by name where `layer_types` is there, else in every other layer from the first on."""
+    layers = layer_count(config, "num_hidden_layers", 26)
+    return by_layer_types(config, layers, config.get("sliding_window", 4096), [i % 2 == 0 for i in range(layers)])
+
+
+def write_windows(windows: list[int | None]) -> dict[str, Any]:
+    """The keys that say so."""
+    return {**layer_types(windows), "sliding_window": max(filter(None, windows), default=None)}
+
+
+NAME = "Gemma2ForCausalLM"
+SIZES = {
+    "2b": size(NAME, 26, 2304, 8, 4, 9216),
+    "9b": size(NAME, 42, 3584, 16, 8, 14336),
+    "27b": size(NAME, 46, 4608, 32, 16, 36864, head_dim=128, query_pre_attn_scalar=144),
+}
+
+FAMILY = Family(
+    model_type="gemma2",
+    template=replace(TEMPLATE, decoder=Stack(26, (LAYER2,), causal=True, final_norm=NORM)),
+    rules=(
+        *RULES,
+        key("hidden_activation", f"{BLOCK}.feed_forward.activation", default="gelu_pytorch_tanh", table=ACTIVATIONS),
+        key("attn_logit_softcapping", f"{BLOCK}.attention.softcap", default=50.0),
+        key("final_logit_softcapping", "heads.language-model.softcap", default=30.0),
+        Key(
+            "query_pre_attn_scalar",
+            (f"{BLOCK}.attention.scale",),
+            256,
+            lambda scalar: scalar**-0.5,
+            lambda scale: round(scale**-2),
+        ),
+        LayerWindows("decoder", LAYER2, read_windows, write_windows),
+        RootScale("hidden_size", 2304),
+    ),
+    rows=(
+        *(row for row in LLAMA.rows if "post_attention_layernorm" not in row.file),
+        Row("layers.{i}.post_attention_layernorm", "decoder.{i}.attention_norm_out"),
+        Row("layers.{i}.pre_feedforward_layernorm", "decoder.{i}.feed_forward_norm_in"),
+        Row("layers.{i}.post_feedforward_layernorm", "decoder.{i}.feed_forward_norm_out"),
+    ),
+    architectures=architectures("Gemma2", "ForSequenceClassification", "ForTokenClassification"),
+    prefix="model.",
+    unused=LLAMA.unused,
+    presets={f"gemma-2-{name}{kind}": config for name, config in SIZES.items() for kind in ("", "-it")},
+)

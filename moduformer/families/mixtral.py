@@ -1,0 +1,67 @@
+"""Mixtral (Jiang et al. 2024, arXiv 2401.04088): Mistral whose tokens each take two of eight feed-forward experts."""
+
+from dataclasses import replace
+from typing import Any
+
+from moduformer.architecture import Attention, Block, FeedForward, MixtureOfExperts, Norm, Rotary, Stack
+from moduformer.families.family import Family
+from moduformer.families.llama import BLOCK, architectures, without_keys
+from moduformer.families.llama import FAMILY as LLAMA
+from moduformer.weights.config import ACTIVATIONS, Rotation, key
+from moduformer.weights.plan import Row
+
+NORM = Norm("rms", 1e-5)
+LAYER = Block(
+    Attention(32, 128, 8, bias=False, out_bias=False, position=Rotary(128, 1000000.0)),
+    MixtureOfExperts(FeedForward(14336, "silu", gated=True, bias=False), experts=8, active=2),
+    NORM,
+    norm_at=("in",),
+)
+MOE = "layers.{i}.block_sparse_moe"
+EXPERT = "decoder.{i}.feed_forward.experts.{expert}"
+
+
+def size(layers: int, dim: int, heads: int, width: int, **more: Any) -> dict[str, Any]:
+    """The config of a published size."""
+    config = {
+        "num_hidden_layers": layers,
+        "hidden_size": dim,
+        "num_attention_heads": heads,
+        "num_key_value_heads": 8,
+        "intermediate_size": width,
+    }
+    return {"architecture": "MixtralForCausalLM", **config, **more}
+
+
+SIZES = {
+    "mixtral-8x7b-v0.1": size(32, 4096, 32, 14336),
+    "mixtral-8x7b-instruct-v0.1": size(32, 4096, 32, 14336),
+    "mixtral-8x22b-v0.1": size(56, 6144, 48, 16384),
+    "mixtral-8x22b-instruct-v0.1": size(56, 6144, 48, 16384, vocab_size=32768),
+}
+
+FAMILY = Family(
+    model_type="mixtral",
+    template=replace(LLAMA.template, decoder=Stack(32, (LAYER,), causal=True, final_norm=NORM)),
+    rules=(
+        *without_keys("attention_bias", "mlp_bias", "intermediate_size", "hidden_act"),
+        key("rms_norm_eps", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
+        key("intermediate_size", f"{BLOCK}.feed_forward.expert.width", default=14336),
+        key("hidden_act", f"{BLOCK}.feed_forward.expert.activation", default="silu", table=ACTIVATIONS),
+        key("num_local_experts", f"{BLOCK}.feed_forward.experts", default=8),
+        key("num_experts_per_tok", f"{BLOCK}.feed_forward.active", default=2),
+        key("sliding_window", f"{BLOCK}.attention.window"),
+        *(replace(rule, base_default=1000000.0) for rule in LLAMA.rules if isinstance(rule, Rotation)),
+    ),
+    rows=(
+        *(row for row in LLAMA.rows if ".mlp." not in row.file),
+        Row(f"{MOE}.gate", "decoder.{i}.feed_forward.router"),
+        Row(f"{MOE}.experts.{{expert}}.w1", f"{EXPERT}.gate"),
+        Row(f"{MOE}.experts.{{expert}}.w3", f"{EXPERT}.value"),
+        Row(f"{MOE}.experts.{{expert}}.w2", f"{EXPERT}.down"),
+    ),
+    architectures=architectures("Mixtral"),
+    prefix="model.",
+    unused=LLAMA.unused,
+    presets=SIZES,
+)

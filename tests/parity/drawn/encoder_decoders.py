@@ -1,0 +1,48 @@
+"""Encoder-decoders of the years 2019 to 2022, from BART to Switch."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import transformers
+
+from parity.references import VOCAB, Reference
+
+
+def bart_like(rng: random.Random) -> dict[str, Any]:
+    """Every key that changes BART's numbers; both sides differ."""
+    return {
+        "vocab_size": VOCAB,
+        "d_model": rng.choice((12, 24)),
+        "encoder_layers": rng.choice((1, 2)),
+        "decoder_layers": rng.choice((1, 2, 3)),
+        "encoder_attention_heads": rng.choice((1, 2, 3)),
+        "decoder_attention_heads": rng.choice((1, 2, 4)),
+        "encoder_ffn_dim": rng.choice((20, 36)),
+        "decoder_ffn_dim": rng.choice((16, 40)),
+        "activation_function": rng.choice(("gelu", "relu", "gelu_new", "swish")),
+        "scale_embedding": rng.random() < 0.5,
+        "max_position_embeddings": 40,
+    }
+
+
+def _bart(rng: random.Random) -> Any:
+    return transformers.BartConfig(**bart_like(rng), decoder_start_token_id=rng.choice((2, 4)))
+
+
+def bart_classes(name: str) -> tuple[str, ...]:
+    heads = ("Model", "ForConditionalGeneration", "ForSequenceClassification", "ForQuestionAnswering")
+    return tuple(f"{name}{head}" for head in heads)
+
+
+REFERENCES = (
+    Reference(
+        "bart",
+        bart_classes("Bart"),
+        _bart,
+        positions=False,
+        ends_with_eos=("BartForSequenceClassification",),
+        no_left=bart_classes("Bart"),  # positions count padding on the left
+    ),
+)
