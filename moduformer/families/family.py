@@ -48,6 +48,7 @@ class Family:
     `unused` are patterns of tensors that files hold but that are not parameters. `presets` are configs by name.
     `older_names` are parts of tensor names and `older_keys` keys of a config that files have in place of today's.
     `computed` are tensors that are not learned but may be there. `labels` is how many a config means that names none.
+    `siblings` are other families of the same model type, each under a key that only its configs have.
     """
 
     model_type: str
@@ -59,6 +60,7 @@ class Family:
     unused: tuple[str, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dialects: Mapping[str, Dialect] = field(default_factory=dict)
+    siblings: Mapping[str, Family] = field(default_factory=dict)
     older_names: tuple[tuple[str, str], ...] = ()
     older_keys: Mapping[str, str] = field(default_factory=dict)
     computed: tuple[Computed, ...] = ()
@@ -76,6 +78,10 @@ class Family:
             replace(head, outputs=outputs) if head.kind in ("classify", "tag") else head for head in spec.heads
         )
         return replace(spec, heads=heads)
+
+    def of(self, config: Config) -> Family:
+        """This family, or the sibling that a config of its model type belongs to."""
+        return next((sibling for key, sibling in self.siblings.items() if key in config), self)
 
     def write(self, spec: Spec) -> dict[str, Any]:
         """The config of a spec, without labels."""

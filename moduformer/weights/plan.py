@@ -22,7 +22,8 @@ class Row:
     """One line of a family's table: a file's tensor (or its ".weight" and ".bias") and the model's part.
 
     `{i}` in both counts the sets of weights of the stack that `name` begins with; `{group}` and `{inner}` split that
-    count by the stack's pattern; `{expert}` counts the experts of a layer that has them. A row marked `head` never
+    count by the stack's pattern; `{expert}` counts the experts of a layer that has them, and
+    `{layers}` in a file's name is their number in the stack. A row marked `head` never
     carries the family's prefix. `also` are other names, without prefix, under which files hold the same numbers because
     they are tied. Several rows may read one tensor, a slice each (see `views.Slice`). A row with a `flow` is only for
     layers of such a flow (see `architecture.Block`), whose norms files name after it; one with a `where` only for specs
@@ -129,9 +130,9 @@ def _owners(model: Model) -> dict[str, str]:
 def _repeats(row: Row, spec: Spec) -> list[dict[str, int]]:
     if row.where is not None and not row.where(spec):
         return []
+    stack: Stack | Recurrent | RecurrentDecoder | None = getattr(spec, row.name.split(".")[0], None)
     if "{" not in row.name:
-        return [{}]
-    stack: Stack | Recurrent | RecurrentDecoder | None = getattr(spec, row.name.split(".")[0])
+        return [{"layers": stack.layers} if isinstance(stack, Stack) else {}]
     if stack is None:
         return []
     if not isinstance(stack, Stack):
