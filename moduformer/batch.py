@@ -94,6 +94,8 @@ class Batch:
     segments: Tensor | None = None
     task_types: Tensor | None = None
     permutation: Permutation | None = None
+    entities: Tensor | None = None
+    entity_mask: Tensor | None = None
 
     @classmethod
     def from_lists(
@@ -212,6 +214,13 @@ class Batch:
             rows = replace(rows, prefixes=self.sort(prefixes))
         return replace(self, rows=rows)
 
+    def linked(self, vectors: Tensor, mask: Tensor) -> Batch:
+        """The same tokens with the `vectors` `[rows, width, entity width]` of entities that they name, where `mask`
+        `[rows, width]` is not 0. Raises `TextError` for a shape that does not fit."""
+        if vectors.dim() != 3 or vectors.shape[:2] != mask.shape:
+            raise TextError(f"entity_vectors are {list(vectors.shape)}, but entity_mask is {list(mask.shape)}")
+        return replace(self, entities=self.gather(vectors), entity_mask=self.gather(mask).bool())
+
     def permuted(self, unseen: Tensor | None, targets: Tensor | None) -> Batch:
         """The same tokens in a permutation, as Hugging Face writes it: `unseen` `[rows, width, width]` is not
         0 where the first token may not look at the second, `targets` `[rows, predicted, width]` is 1 at each token to
@@ -270,6 +279,8 @@ class Batch:
             width=self.width,
             segments=None if self.segments is None else self.segments[places],
             task_types=None if self.task_types is None else self.task_types[places],
+            entities=None if self.entities is None else self.entities[places],
+            entity_mask=None if self.entity_mask is None else self.entity_mask[places],
         )
 
     def pad(self, flat: Tensor) -> Tensor:

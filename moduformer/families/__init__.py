@@ -26,6 +26,7 @@ MODEL_TYPES = {
     "distilbert": "distilbert",
     "electra": "electra",
     "ernie": "ernie",
+    "ernie-thu": "ernie_thu",
     "falcon": "falcon",
     "gemma": "gemma",
     "gemma2": "gemma2",

@@ -113,7 +113,7 @@ class Family:
 
     def architecture_of(self, spec: Spec) -> str:
         """The architecture whose heads a spec has. Raises `CheckpointError`."""
-        kinds = [head.kind for head in spec.heads]
+        kinds, fitting = [head.kind for head in spec.heads], []
         for name, architecture in self.architectures.items():
             left_out = {part for part in ("encoder", "decoder") if getattr(spec, part) is None}
             fits = set(architecture.without) <= left_out and left_out - set(architecture.without) <= {
@@ -122,8 +122,14 @@ class Family:
             # A body may lack the pooler that its class has: see `weights.checkpoint`.
             bodies: tuple[list[str], list[str]] = ([head.kind for head in architecture.heads], [])
             if kinds in bodies[: 2 if bodies[0] == ["pool"] else 1] and fits:
-                return name
-        raise CheckpointError(f"{self.model_type} has no architecture with the heads {kinds}")
+                fitting.append(name)
+        if not fitting:
+            raise CheckpointError(f"{self.model_type} has no architecture with the heads {kinds}")
+        # Classes that differ in the bias of a head alone: the first that has this one.
+        return max(
+            fitting,
+            key=lambda name: sum(ours.bias == own.bias for ours, own in zip(spec.heads, self.architectures[name].heads)),
+        )
 
 
 LANGUAGE_MODEL = Head("language-model", bias=False)
