@@ -113,6 +113,8 @@ class Batch:
     segments: Tensor | None = None
     task_types: Tensor | None = None
     permutation: Permutation | None = None
+    entities: Tensor | None = None
+    entity_mask: Tensor | None = None
     pixels: Tensor | None = None
     images: tuple[int, ...] = ()
     given: Given | None = None
@@ -263,6 +265,13 @@ class Batch:
             rows = replace(rows, prefixes=self.sort(prefixes))
         return replace(self, rows=rows)
 
+    def linked(self, vectors: Tensor, mask: Tensor) -> Batch:
+        """The same tokens with the `vectors` `[rows, width, entity width]` of entities that they name, where `mask`
+        `[rows, width]` is not 0. Raises `TextError` for a shape that does not fit."""
+        if vectors.dim() != 3 or vectors.shape[:2] != mask.shape:
+            raise TextError(f"entity_vectors are {list(vectors.shape)}, but entity_mask is {list(mask.shape)}")
+        return replace(self, entities=self.gather(vectors), entity_mask=self.gather(mask).bool())
+
     def permuted(self, unseen: Tensor | None, targets: Tensor | None) -> Batch:
         """The same tokens in a permutation, as Hugging Face writes it: `unseen` `[rows, width, width]` is not
         0 where the first token may not look at the second, `targets` `[rows, predicted, width]` is 1 at each token to
@@ -324,6 +333,8 @@ class Batch:
             pixels=None if self.pixels is None else self.pixels[self._images_of(chosen)],
             images=tuple(self.images[i] for i in chosen) if self.images else (),
             instruction=None if self.instruction is None else self.instruction.select(self._instructions(chosen)),
+            entities=None if self.entities is None else self.entities[places],
+            entity_mask=None if self.entity_mask is None else self.entity_mask[places],
         )
 
     def _instructions(self, chosen: Sequence[int]) -> list[int]:

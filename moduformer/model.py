@@ -60,6 +60,8 @@ class Output:
     logits_per_text: Tensor | None = None
     itm_score: Tensor | None = None
     image_hidden_states: Tensor | None = None
+    entity_states: Tensor | None = None
+    entity_logits: Tensor | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         value = getattr(self, name, None)
@@ -269,6 +271,9 @@ class Model(nn.Module):
         prefix_lengths: Tensor | None = None,
         perm_mask: Tensor | None = None,
         target_mapping: Tensor | None = None,
+        entity_vectors: Tensor | None = None,
+        entity_mask: Tensor | None = None,
+        entity_candidates: Tensor | None = None,
         trace: Trace | None = None,
     ) -> Output:
         """Padded tensors `[rows, tokens]` in, padded tensors out, with the field names of Hugging Face.
@@ -281,7 +286,9 @@ class Model(nn.Module):
         A decoder takes `position_ids` `[rows, tokens]`, or `[rows, 2, tokens]` with `block_position_ids` as the second
         plane, and `prefix_lengths` `[rows]`: how many tokens of each row all of its tokens see. A spec with `infilling`
         finds both from its special tokens. An encoder with two streams takes `perm_mask` and `target_mapping` (see
-        `Batch.permuted`); its results are then those of the tokens to predict, `[rows, predicted]`.
+        `Batch.permuted`); its results are then those of the tokens to predict, `[rows, predicted]`. Layers with entities
+        take `entity_vectors` `[rows, tokens, width]` where `entity_mask` is 1, and an entity head `entity_candidates`
+        `[candidates, width]` to choose from.
         """
         if input_ids is None or (self.encoder is None and self.spec.has_source):
             return self._about_images(input_ids, attention_mask, pixel_values, labels, trace)
@@ -311,8 +318,14 @@ class Model(nn.Module):
             if self.encoder is None or not self.encoder.settings.two_streams:
                 raise TextError("perm_mask and target_mapping are for a stack with two streams")
             batch = batch.permuted(perm_mask, target_mapping)
+        if entity_vectors is not None or entity_mask is not None:
+            batch = self._linked(batch, entity_vectors, entity_mask)
         states = self.run(batch, target, trace=trace)
         out = self._output(states, labels, start_positions, end_positions, next_sentence_label)
+        if entity_candidates is not None:
+            if out.entity_states is None:
+                raise TextError("entity_candidates are for an entity head, which this model does not have")
+            out.entity_logits = out.entity_states @ entity_candidates.T
         if beside and pixel_values is not None:
             self._compare(out, pixel_values)
         return out
@@ -380,6 +393,15 @@ class Model(nn.Module):
         if out.itm_score is not None:
             out.itm_score = out.logits_per_image
 
+    def _linked(self, batch: Batch, vectors: Tensor | None, mask: Tensor | None) -> Batch:
+        streams = {block.entities for block in self.encoder.settings.pattern if block.entities} if self.encoder else set()
+        if not streams or vectors is None or mask is None:
+            raise TextError("entity_vectors and entity_mask are for layers with entities, which need both")
+        width = next(iter(streams)).width
+        if vectors.shape[-1] != width:
+            raise TextError(f"entity_vectors have {vectors.shape[-1]} numbers each, but this model's entities {width}")
+        return batch.linked(vectors, mask)
+
     def _located(self, batch: Batch, positions: Tensor | None, blocks: Tensor | None, prefixes: Tensor | None) -> Batch:
         if positions is None and blocks is None and prefixes is None:
             return batch
@@ -437,6 +459,8 @@ class Model(nn.Module):
                 out.start_logits, out.end_logits = padded[..., 0], padded[..., 1]
                 if starts is not None and ends is not None:
                     losses.append((_span_loss(batch, logits[:, 0], starts) + _span_loss(batch, logits[:, 1], ends)) / 2)
+            elif kind == "entity":
+                out.entity_states = batch.pad(logits)
             elif kind == "next-sentence":
                 out.seq_relationship_logits = batch.restore(logits)
                 if not pretraining:

@@ -21,6 +21,7 @@ from moduformer.architecture import (
     DistanceVectors,
     DynamicScaling,
     Embedding,
+    EntityStream,
     FeedForward,
     Head,
     Infilling,
@@ -107,6 +108,8 @@ DISENTANGLED = Block(Attention(2, 8, 2, position=Disentangled()), FeedForward(24
 DISTANCES = {"encoder": Stack(2, (DISENTANGLED,), distances=DistanceVectors(8, 4, Norm(eps=0.1)))}
 BY_DISTANCE = Block(Attention(2, 8, 2, position=RelativeSinusoids()), FeedForward(24))
 WAVES = {"encoder": Stack(2, (BY_DISTANCE,))}
+KNOWING = Block(Attention(2, 8, 2), FeedForward(24), entities=EntityStream(6, Attention(2, 3, 2)))
+KNOWLEDGE = {"encoder": Stack(2, (KNOWING,))}
 CONVOLVED = {"encoder.convolution": Convolution()}
 SINGLE = {"encoder.convolution": Convolution(1, norm=Norm(weight=False, bias=False)), "encoder.layers": 1}
 SHORTER = {"embedding.positions.max": 46}
@@ -136,6 +139,8 @@ CASES: dict[tuple[str, str], Case] = {
     ("DistanceVectors", "max_distance"): Case("bert", "encoder.distances.max_distance", 16, DISTANCES),
     ("DistanceVectors", "buckets"): Case("bert", "encoder.distances.buckets", 6, DISTANCES),
     ("DistanceVectors", "norm"): Case("bert", "encoder.distances.norm", None, DISTANCES),
+    ("EntityStream", "width"): Case("bert", f"{ENC}.entities.width", 8, KNOWLEDGE),
+    ("EntityStream", "attention"): Case("bert", f"{ENC}.entities.attention", None, KNOWLEDGE),
     ("Convolution", "width"): Case("bert", "encoder.convolution.width", 5, CONVOLVED),
     ("Convolution", "groups"): Case("bert", "encoder.convolution.groups", 2, CONVOLVED),
     ("Convolution", "activation"): Case("bert", "encoder.convolution.activation", "relu", SINGLE),
@@ -195,6 +200,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("Block", "cross_attention"): Case("t5", f"{DEC}.cross_attention", Attention(2, 6, 2, False, False, scale=0.2)),
     ("Block", "residual"): Case("gpt2", f"{DEC}.residual", "normed"),
     ("Block", "residual_scale"): Case("bert", f"{ENC}.residual_scale", 2.0),
+    ("Block", "entities"): Case("bert", f"{ENC}.entities", EntityStream(6)),
     ("Block", "dropout"): Case("bert", f"{ENC}.dropout", 0.5),
     ("Stack", "layers"): Case("bert", "encoder.layers", 3),
     ("Stack", "pattern"): Case("bert", "encoder.pattern", ALTERNATING),

@@ -206,6 +206,8 @@ SIZES = [
     *((f"t5-{size}", "t5", size, "T5ForConditionalGeneration") for size in ("small", "base", "large", "3b", "11b")),
     *((f"t5-v1_1-{size}", "t5", f"v1.1-{size}", "T5ForConditionalGeneration") for size in ("small", "base", "large")),
     *((f"ernie-{size}", "ernie-baidu", size, "ErnieModel") for size in ("1.0-base-zh", "2.0-base-en", "2.0-large-en")),
+    ("ernie-thu-base", "ernie-thu", "base (5 sim + 1 mix + 6 norm)", "BertModel"),
+    ("ernie-thu-base-6-6", "ernie-thu", "base", "BertModel"),
     *((f"electra-{n}-discriminator", "electra", n, "ElectraForPreTraining") for n in ("small", "base", "large")),
     *((f"electra-{n}-generator", "electra", f"{n}-generator", "ElectraForMaskedLM") for n in ("small", "base", "large")),
     *((f"xlnet-{size}-cased", "xlnet", size, "XLNetModel") for size in ("base", "large")),

@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 from core_models import SPECS, randomise
+from recurrent_models import RECURRENT
 
 from moduformer.batch import Batch
 from moduformer.errors import TextError
+from moduformer.families import family
 from moduformer.generate.decoding import Decoding
+from moduformer.generate.text import _opening
 from moduformer.model import Model, build
 
 DECODERS = tuple(name for name, spec in SPECS.items() if spec.decoder and spec.head("language-model"))
@@ -16,7 +19,7 @@ PROMPTS = [[5, 9, 4], [7, 3, 8, 11, 30, 6, 12], [10], [4, 4, 20, 21]]
 
 
 def model_of(name: str, window: int | None = None) -> Model:
-    spec = SPECS[name]
+    spec = SPECS.get(name) or RECURRENT[name]
     if window is not None:
         assert spec.decoder is not None
         pattern = tuple(replace(b, attention=replace(b.attention, window=window)) for b in spec.decoder.pattern)
@@ -40,7 +43,7 @@ def agrees(model: Model, decoding: Decoding) -> None:
         assert (logits - expected).abs().max() <= 2e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", [*DECODERS, *RECURRENT])
 def test_every_way_of_feeding_equals_one_pass(name: str) -> None:
     model = model_of(name)
     decoding = Decoding(model, PROMPTS)
@@ -181,3 +184,39 @@ def test_what_cannot_be_fed_is_refused_and_changes_nothing() -> None:
     agrees(model, decoding)
     with pytest.raises(TextError, match="language-model head"):
         Decoding(randomise(build(SPECS["bert"]), 1), PROMPTS)
+
+
+def test_a_state_that_forgets_nothing_is_not_rolled_back() -> None:
+    model = model_of("awd_lstm")
+    decoding = Decoding(model, PROMPTS)
+    decoding.score([[5, 6], [7], [8], [9]])
+    agrees(model, decoding)
+    with pytest.raises(TextError, match="recurrent"):
+        decoding.rollback([4, 8, 2, 5])
+    agrees(model, decoding)
+
+
+def test_a_text_with_blanks_is_answered() -> None:
+    """ChatGLM: a context that sees itself, then an answer whose tokens stand at the blank's position."""
+    config = {"vocab_size": 61, "hidden_size": 16, "inner_hidden_size": 20, "num_layers": 2, "num_attention_heads": 2}
+    config |= {"bos_token_id": 58, "eos_token_id": 57, "gmask_token_id": 59, "mask_token_id": 60, "pad_token_id": 3}
+    model = randomise(build(family("chatglm").read(config, "ChatGLMForConditionalGeneration")), 5)
+    prompts = [[5, 9, 4, 59, 58], [7, 60, 8, 11, 30, 6, 12, 58], [10, 59, 58]]
+    decoding = Decoding(model, prompts)
+    for step in range(6):
+        for row, logits in zip(decoding.rows, decoding.logits):
+            expected = whole(model, [], row.ids)[-1]
+            assert (logits - expected).abs().max() <= 2e-5 * expected.abs().max()
+        decoding.advance([20 + step, 30, 40 - step])
+        if step == 2:
+            decoding.select([2, 0, 0])
+    decoding.rollback([length - 2 for length in decoding.lengths])
+    decoding.advance([7, 8, 9])
+    for row, logits in zip(decoding.rows, decoding.logits):
+        expected = whole(model, [], row.ids)[-1]
+        assert (logits - expected).abs().max() <= 2e-5 * expected.abs().max()
+    with pytest.raises(TextError, match="context"):
+        decoding.rollback([2, 2, 2])
+    assert _opening(model, [5, 6]) == [59, 58]
+    assert _opening(model, [5, 60, 6]) == [58]
+    assert _opening(model, [5, 59, 58]) == []

@@ -9,6 +9,7 @@ Activation = Literal["gelu", "gelu_tanh", "gelu_sigmoid", "relu", "silu", "tanh"
 HeadKind = Literal[
     "pool",
     "embed",
+    "entity",
     "masked-lm",
     "language-model",
     "replaced-token",
@@ -254,6 +255,23 @@ class MixtureOfExperts:
 
 
 @dataclass(frozen=True)
+class EntityStream:
+    """A second stream of `width` beside a layer's tokens: vectors of the entities that they name (Zhang et al. 2019,
+    ERNIE, section 3.3). They attend to each other, unless there is no `attention`, and meet the tokens in the
+    feed-forward layer, which both streams leave by projections of their own."""
+
+    width: int = 100
+    attention: Attention | None = None
+
+    def num_parameters(self, inner: int, norm: Norm) -> int:
+        """Numbers of the attention, the projections to and from the feed-forward layer, and the norms."""
+        attention, norms = 0, norm.num_parameters(self.width)
+        if self.attention is not None:
+            attention = self.attention.num_parameters(self.width) + norms
+        return attention + norms + self.width * inner + inner + inner * self.width + self.width
+
+
+@dataclass(frozen=True)
 class Block:
     """One layer. `norm_at` names the slots that hold a norm around each sub-layer: "in" (before it: pre-norm), "out"
     (on its result, before the residual add), "res" (after the add: post-norm). `flow` runs attention and
@@ -269,14 +287,20 @@ class Block:
     cross_attention: Attention | None = None
     residual: Literal["input", "normed"] = "input"
     residual_scale: float = 1.0
+    entities: EntityStream | None = None
     dropout: float = 0.0
 
     def num_parameters(self, dim: int, memory: int | None = None) -> int:
         """Numbers of one layer; its cross-attention reads vectors of width `memory`."""
         crossed = self.cross_attention.num_parameters(dim, memory) if self.cross_attention else 0
         normed = 2 + (self.cross_attention is not None) - (self.flow == "parallel-shared")
-        norms = normed * len(self.norm_at) * self.norm.num_parameters(dim)
+        norms = normed * len(self.norm_at) * self.norm.num_parameters(dim) + self._entity_size()
         return norms + crossed + self.attention.num_parameters(dim) + self.feed_forward.num_parameters(dim)
+
+    def _entity_size(self) -> int:
+        if self.entities is None or not isinstance(self.feed_forward, FeedForward):
+            return 0
+        return self.entities.num_parameters(self.feed_forward.width, self.norm)
 
 
 @dataclass(frozen=True)
@@ -431,7 +455,7 @@ class Head:
         dim = self.in_dim(dim)
         inner = self.transform.num_parameters(dim) if self.transform else 0
         inner += self.norm.num_parameters(dim) if self.norm else 0
-        if self.kind == "pool":
+        if self.kind in ("pool", "entity"):
             return inner
         outputs, width = self.outputs or vocab, self.transform.width if self.transform else dim
         return inner + (0 if self.tied else outputs * width) + (outputs if self.bias else 0)

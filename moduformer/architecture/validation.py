@@ -169,6 +169,9 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
         crossed = block.cross_attention
         if isinstance(block.attention.position, Disentangled) and not block.attention.position.terms:
             raise SpecError(f"{name}: Disentangled positions without terms have no effect")
+        plain = block.flow == "sequential" and block.norm_at == ("res",) and not crossing
+        if block.entities is not None and not (plain and getattr(block.feed_forward, "gated", True) is False):
+            raise SpecError(f"{name}: a layer with entities is sequential and post-norm, its feed-forward not gated")
         if stack.two_streams and not isinstance(block.attention.position, RelativeSinusoids):
             raise SpecError(f"{name}: two_streams need RelativeSinusoids in every block, which place their queries")
         if crossing and crossed and (crossed.position or crossed.window or crossed.clip):

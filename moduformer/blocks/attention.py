@@ -43,6 +43,7 @@ class Pass:
     position_bias: RelativeBias | None = None
     distances: Callable[[Layout], Any] | None = None
     batch: Batch | None = None
+    entities: Tensor | None = None
     placements: dict[int | None, Placement] | None = None
     caches: list[LayerCache] | None = None
     _turns: dict[architecture.Rotary, Turns] = field(default_factory=dict)

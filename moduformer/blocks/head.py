@@ -12,6 +12,9 @@ from moduformer.blocks.activation import ACTIVATIONS
 from moduformer.blocks.norm import Norm
 from moduformer.errors import TextError
 
+VECTORS = ("pool", "entity")
+"""Heads that make a vector and no scores: what reads a pooled one, or who brings candidates, makes these."""
+
 
 class Transform(nn.Module):
     """A dense layer, an activation and perhaps a norm."""
@@ -40,7 +43,7 @@ class Head(nn.Module):
         # Takes the place of the product with weight and bias where that is not of floats (see `quantize`).
         self.product: nn.Module | None = None
         width = settings.transform.width if settings.transform else dim
-        if settings.kind == "pool":
+        if settings.kind in VECTORS:
             return
         outputs = vocab if settings.outputs is None else settings.outputs
         if not settings.tied:
@@ -56,7 +59,7 @@ class Head(nn.Module):
             hidden = self.transform(hidden)
             if self.settings.kind == "classify":
                 hidden = F.dropout(hidden, self.settings.dropout, self.training)
-        if self.settings.kind == "pool":
+        if self.settings.kind in VECTORS:
             return hidden
         if self.settings.scale != 1.0:
             hidden = hidden * self.settings.scale

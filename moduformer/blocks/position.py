@@ -43,9 +43,9 @@ def _frequencies(settings: architecture.Rotary, rows: Rows) -> tuple[Tensor, flo
     device, dim, scaling = rows.positions.device, settings.dim // settings.axes, settings.scaling
     exponents = torch.arange(0, dim, 2, device=device).float() / dim
     if isinstance(scaling, DynamicScaling):
-        longer = (rows.positions[rows.ends] + 1).float() / scaling.original_context
+        longer = (rows.positions[rows.ends] + 1).double() / scaling.original_context
         growth = (scaling.factor * longer - (scaling.factor - 1)) ** (dim / max(dim - 2, 1))
-        base = settings.base * torch.where(longer > 1, growth, torch.ones_like(growth))
+        base = (settings.base * torch.where(longer > 1, growth, torch.ones_like(growth))).float()
         return (1.0 / base[rows.row_of, None, None] ** exponents), 1.0
     frequencies = 1.0 / settings.base**exponents
     if isinstance(scaling, LinearScaling):

@@ -103,7 +103,8 @@ class Pairs:
 
     def different_segments(self) -> list[Tensor]:
         """Whether query and key are of different segments."""
-        assert self.run.batch is not None and self.run.batch.segments is not None
+        assert self.run.batch is not None
+        assert self.run.batch.segments is not None
         return self._meet(self.run.batch.segments, 0, torch.ne)
 
     def unseen(self) -> list[Tensor] | None:
@@ -126,7 +127,8 @@ class Pairs:
         assert batch is not None
         own = values
         if layout.queries is not self.run.rows:
-            assert batch.permutation is not None and batch.permutation.places is not None
+            assert batch.permutation is not None
+            assert batch.permutation.places is not None
             own = values[batch.permutation.places]
         groups, found = layout.groups, []
         stored = groups[0].slots is not None

@@ -14,6 +14,7 @@ from moduformer.blocks.attention import Memory, Pass
 from moduformer.blocks.block import Block
 from moduformer.blocks.convolution import Convolution
 from moduformer.blocks.disentangled import DistanceVectors
+from moduformer.blocks.knowledge import KnowledgeBlock
 from moduformer.blocks.norm import Norm
 from moduformer.blocks.position import RelativeBias
 from moduformer.blocks.top_query import TopQueryBlock
@@ -30,7 +31,11 @@ class Stack(nn.Module):
         super().__init__()
         self.settings, self.name = settings, name
         for number in range(settings.weight_sets):
-            self.add_module(str(number), Block(settings.block(number), dim, memory))
+            block = settings.block(number)
+            if block.entities is not None:
+                self.add_module(str(number), KnowledgeBlock(block, dim))
+            else:
+                self.add_module(str(number), Block(block, dim, memory))
         self.position_bias = (
             RelativeBias(settings.position_bias, settings.pattern[0].attention.heads, settings.causal)
             if settings.position_bias

@@ -52,7 +52,9 @@ class QueryStream(nn.Module):
 
 def _layout(run: Pass, window: int | None) -> Layout:
     """The tokens to predict against all tokens of their rows, and what a cache holds of these."""
-    assert run.batch is not None and run.batch.permutation is not None and run.batch.permutation.targets is not None
+    assert run.batch is not None
+    assert run.batch.permutation is not None
+    assert run.batch.permutation.targets is not None
     rows = run.batch.permutation.targets.rows
     stored = None if run.placements is None else run.placements[window].layout
     if stored is None:

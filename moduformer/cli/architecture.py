@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moduformer.cli.output import grid, result, say, size
+from moduformer.cli.output import facts, grid, result, say, size
 
 if TYPE_CHECKING:
-    from moduformer.architecture import Spec, Stack
+    from moduformer.architecture import Spec
 
 BITS = {"fp32": 32, "bf16": 16, "int8": 8, "int4": 4}
 
@@ -20,6 +20,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything, the whole spec too, as JSON.")] = False,
 ) -> None:
     """A model's architecture, its size and the memory its weights take."""
+    from moduformer.architecture.words import describe
+
     spec, note = _spec(model)
     parameters = spec.num_parameters()
     memory = {name: parameters * bits // 8 for name, bits in BITS.items()}
@@ -28,8 +30,7 @@ def show(
         return
     if note:
         say(note)
-    grid(model, ["", ""], [*_rows(spec), ["parameters", f"{parameters:,}"]])
-    grid("memory of the weights", list(memory), [[size(value) for value in memory.values()]])
+    facts(model, [], [*describe(spec), *_sizes(spec)])
 
 
 def diff(
@@ -37,40 +38,76 @@ def diff(
     right: Annotated[str, typer.Argument(help="Another model.", metavar="B")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
 ) -> None:
-    """How one architecture differs from another, field by field."""
+    """How one architecture differs from another, line by line as `show` has them; --json field by field."""
+    from moduformer.architecture.words import compare
+
     (a, _), (b, _) = _spec(left), _spec(right)
     found = a.diff(b)
     if as_json:
         result([{"path": change.path, left: str(change.left), right: str(change.right)} for change in found])
+    elif not found:
+        print("no difference")
     else:
-        print(found)
+        sizes = [(label, x, y) for (label, x), (_, y) in zip(_sizes(a), _sizes(b)) if x != y]
+        facts("", ["", left, right], [*compare(a, b), *sizes])
 
 
 def convert(
     source: Annotated[str, typer.Argument(help="A folder, a file, a hub id or an alias.", metavar="SRC")],
     target: Annotated[Path, typer.Argument(help="Folder to write, in Hugging Face layout.", metavar="DST")],
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; default: as stored.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, float16, int8 or int4; default: as stored.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="File to measure on, before and after.")] = None,
+    text: Annotated[str | None, typer.Option(help="Column of texts.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Column of labels, of a classifier.")] = None,
+    pair: Annotated[str | None, typer.Option(help="Column of second texts.")] = None,
+    max_loss: Annotated[
+        float,
+        typer.Option(min=0, help="Write nothing if accuracy falls, or perplexity grows, by more than this share."),
+    ] = 0.01,
+    heads: Annotated[str | None, typer.Option(help="int8 or int4 for the product that makes the logits too.")] = None,
+    group: Annotated[int, typer.Option(help="Inputs that share an int4 scale: 32, 64, 128 or 256.")] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Read a checkpoint of any known format and write it as a folder in Hugging Face layout."""
-    from moduformer.errors import CheckpointError
-    from moduformer.loading import load
+    """Write a checkpoint of any known format as a folder, perhaps in a smaller type, measured on your data.
 
-    if dtype not in (None, "float32", "bfloat16", "float16"):
-        raise typer.BadParameter(f"{dtype!r} is not offered; use float32, bfloat16 or float16", param_hint="--dtype")
+    int8 and int4 are written in this program's own layout, which `transformers` does not read; all others in that of
+    Hugging Face.
+    """
+    from moduformer.errors import CheckpointError
+    from moduformer.tasks import conversion
+
+    if dtype not in (None, *conversion.DTYPES):
+        raise typer.BadParameter(f"{dtype!r} is not offered; use {', '.join(conversion.DTYPES)}", param_hint="--dtype")
+    if heads is not None and dtype not in conversion.SCHEMES:
+        raise typer.BadParameter("goes with --dtype int8 or int4", param_hint="--heads")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(f"{target} is not an empty folder; choose another one")
-    model = load(source, dtype=dtype)
-    if dtype is not None and model.origin is not None:
-        # Otherwise every tensor would be stored in the type it came in, which holds the new values just as well.
-        model.origin.dtypes.clear()
-        model.origin.config.pop("torch_dtype", None)
-        model.origin.config["dtype"] = dtype
-    for note in model.notes:
+    rows = None if data is None else conversion.Rows(data, text, label or (), pair)
+    done = conversion.convert(source, dtype, rows, heads=heads, group=group, say=say)
+    for note in done.model.notes:
         say(note)
+    found = done.measured
+    if rows is None and dtype in conversion.SCHEMES:
+        say(f"what {dtype} costs was not measured; give --data to measure it")
+    elif found is not None and not as_json:
+        shown = [["before", f"{found.before:.4f}"], ["after", f"{found.after:.4f}"], ["loss", f"{found.loss:.4f}"]]
+        if found.agreement is not None:
+            shown.append(["same answers", f"{found.agreement:.4f}"])
+        grid(f"{found.metric} on {found.rows:,} rows", ["", ""], shown)
     try:
-        print(model.save(target))
-    except OSError as error:
-        raise CheckpointError(f"{target} cannot be written: {error.strerror or error}") from None
+        done.check(max_loss)
+    except CheckpointError:
+        if as_json:
+            result(done.to_dict() | {"folder": None})
+        raise
+    written = done.write(target)
+    if as_json:
+        result(done.to_dict() | {"folder": str(target), "bytes": written})
+        return
+    say(f"weights: {size(done.source_bytes)} before, {size(written)} after")
+    print(target)
 
 
 def _spec(name: str) -> tuple[Spec, str]:
@@ -100,33 +137,12 @@ def _spec(name: str) -> tuple[Spec, str]:
     return load_checkpoint(located.path).spec, located.note
 
 
-def _rows(spec: Spec) -> list[list[str]]:
-    rows = [["vocabulary", f"{spec.vocab:,}"], ["width", f"{spec.dim:,}"]]
-    if spec.embedding.positions is not None:
-        rows.append(["positions", str(spec.embedding.positions)])
-    for name in ("encoder", "decoder"):
-        stack = getattr(spec, name)
-        if stack is not None:
-            rows += _stack_rows(name, stack)
-    rows.append(["heads on top", ", ".join(head.kind for head in spec.heads) or "none"])
-    return rows
+def _sizes(spec: Spec) -> list[tuple[str, str]]:
+    """What the weights weigh."""
+    from moduformer.architecture.words import idle_parameters
 
-
-def _stack_rows(name: str, stack: Stack) -> list[list[str]]:
-    from moduformer.architecture import MixtureOfExperts
-
-    block = stack.block(0)
-    attention, feed = block.attention, block.feed_forward
-    routed = ""
-    if isinstance(feed, MixtureOfExperts):
-        routed, feed = f"{feed.active} of {feed.experts} experts, ", feed.expert
-    heads: Any = (
-        attention.heads if attention.heads == attention.kv_heads else f"{attention.heads} ({attention.kv_heads} kv)"
-    )
-    gate = ", gated" if feed.gated else ""
-    return [
-        [name, f"{stack.layers} layers" + (", causal" if stack.causal else "")],
-        [f"{name} attention", f"{heads} heads of {attention.head_dim}"],
-        [f"{name} feed-forward", f"{routed}{feed.width:,}, {feed.activation}{gate}"],
-        [f"{name} norm", f"{block.norm.kind}, at {', '.join(block.norm_at)}"],
-    ]
+    parameters = spec.num_parameters()
+    idle = idle_parameters(spec)
+    taken = f", of which a token takes {parameters - idle:,}" if idle else ""
+    memory = ", ".join(f"{size(parameters * bits // 8)} in {name}" for name, bits in BITS.items())
+    return [("parameters", f"{parameters:,}{taken}"), ("weights", memory)]

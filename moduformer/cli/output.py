@@ -39,6 +39,21 @@ def grid(title: str, columns: list[str], rows: list[list[str]]) -> None:
     Console(file=sys.stdout).print(table)
 
 
+def facts(title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
+    """Words in columns on stdout; long ones go on below."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.show_header = any(columns)
+    for i in range(len(rows[0])):
+        table.add_column(Text(columns[i] if columns else ""), no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(file=sys.stdout).print(table)
+
+
 def percent(share: float | None) -> str:
     """0.9321 as "93.2 %"."""
     return "-" if share is None else f"{100 * share:.1f} %"

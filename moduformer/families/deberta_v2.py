@@ -1,9 +1,10 @@
 """DeBERTa v2, v3 (He et al. 2021, arXiv 2006.03654 and 2111.09543): BERT with relative positions in its attention."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from moduformer.architecture import (
+    Activation,
     Convolution,
     Disentangled,
     DistanceVectors,
@@ -100,8 +101,8 @@ class InputConvolution:
         if word not in ACTIVATIONS:
             raise CheckpointError(f"config.json: conv_act is {word!r:.80}; supported: {', '.join(ACTIVATIONS)}")
         norm, dropout = Norm(eps=config.get("layer_norm_eps", 1e-7)), config.get("hidden_dropout_prob", 0.1)
-        made = Convolution(width, config.get("conv_groups", 1), ACTIVATIONS[word], norm, dropout)
-        return {"encoder.convolution": made}
+        groups, activation = config.get("conv_groups", 1), cast(Activation, ACTIVATIONS[word])
+        return {"encoder.convolution": Convolution(width, groups, activation, norm, dropout)}
 
     def write(self, get: Get) -> dict[str, Any]:
         """The same keys back."""

@@ -49,6 +49,7 @@ class Family:
     `unused` are patterns of tensors that files hold but that are not parameters. `presets` are configs by name.
     `older_names` are parts of tensor names and `older_keys` keys of a config that files have in place of today's.
     `computed` are tensors that are not learned but may be there. `labels` is how many a config means that names none.
+    `siblings` are other families of the same model type, each under a key that only its configs have.
     """
 
     model_type: str
@@ -60,6 +61,7 @@ class Family:
     unused: tuple[str, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dialects: Mapping[str, Dialect] = field(default_factory=dict)
+    siblings: Mapping[str, Family] = field(default_factory=dict)
     older_names: tuple[tuple[str, str], ...] = ()
     older_keys: Mapping[str, str] = field(default_factory=dict)
     computed: tuple[Computed, ...] = ()
@@ -79,6 +81,10 @@ class Family:
             replace(head, outputs=outputs) if head.kind in ("classify", "tag") else head for head in spec.heads
         )
         return replace(spec, heads=heads)
+
+    def of(self, config: Config) -> Family:
+        """This family, or the sibling that a config of its model type belongs to."""
+        return next((sibling for key, sibling in self.siblings.items() if key in config), self)
 
     def write(self, spec: Spec) -> dict[str, Any]:
         """The config of a spec, without labels."""
@@ -110,7 +116,7 @@ class Family:
 
     def architecture_of(self, spec: Spec) -> str:
         """The architecture whose heads a spec has. Raises `CheckpointError`."""
-        kinds = [head.kind for head in spec.heads]
+        kinds, fitting = [head.kind for head in spec.heads], []
         for name, architecture in self.architectures.items():
             left_out = {part for part in _PARTS if getattr(spec, part) is None}
             fits = set(architecture.without) <= left_out and left_out - set(architecture.without) <= {
@@ -121,8 +127,14 @@ class Family:
             # A body may lack the pooler that its class has: see `weights.checkpoint`.
             bodies: tuple[list[str], list[str]] = ([head.kind for head in architecture.heads], [])
             if kinds in bodies[: 2 if bodies[0] == ["pool"] else 1] and fits:
-                return name
-        raise CheckpointError(f"{self.model_type} has no architecture with the heads {kinds}")
+                fitting.append(name)
+        if not fitting:
+            raise CheckpointError(f"{self.model_type} has no architecture with the heads {kinds}")
+        # Classes that differ in the bias of a head alone: the first that has this one.
+        return max(
+            fitting,
+            key=lambda name: sum(ours.bias == own.bias for ours, own in zip(spec.heads, self.architectures[name].heads)),
+        )
 
 
 _PARTS = ("encoder", "decoder", "target_embedding", "target_vocab", "vision")

@@ -55,7 +55,7 @@ FAMILY = Family(
             (f"{BLOCK}.attention.scale",),
             256,
             lambda scalar: scalar**-0.5,
-            lambda scale: round(scale**-2),
+            lambda scale: None if scale is None else round(scale**-2),
         ),
         LayerWindows("decoder", LAYER2, read_windows, write_windows),
         RootScale("hidden_size", 2304),

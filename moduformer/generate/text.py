@@ -197,9 +197,21 @@ def encode_prompt(model: Model, tokenizer: Tokenizer, text: str, allow_special: 
         start = model.spec.bos_id if model.spec.bos_id is not None else tokenizer.bos_id
         if not ids and start is not None:
             ids = [start]
+        ids += _opening(model, ids)
     if not ids:
         raise TextError("the prompt is empty and the model has no token to begin a text with; write a word")
     room = positions_of(model)
     if model.encoder is None and room is not None and len(ids) > room:
         raise TextError(f"the prompt has {len(ids)} tokens, but this model has {room} positions; shorten it")
     return ids
+
+
+def _opening(model: Model, ids: list[int]) -> list[int]:
+    """What a model of texts with blanks needs before it can write: a blank to fill, and the answer's start token."""
+    infilling = model.spec.infilling
+    if infilling is None or not ids or infilling.start in ids:
+        return []
+    if any(token in infilling.blanks for token in ids):
+        return [infilling.start]
+    # The blank for open ends is the one that counts on, or the first in the list.
+    return [(infilling.running or infilling.blanks)[0], infilling.start]

@@ -8,7 +8,6 @@ from functools import cache
 from typing import ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moduformer.errors import CheckpointError, TrainingError
@@ -80,8 +79,9 @@ class Int8Linear(CodedLinear):
     """int8 weights with a scale for each output, and int8 activations with a scale and a middle for each token.
 
     W = diag(s) C and x = t q + m, so x W' = t s (q C') + m s (C 1): one product of integers, exact in int32. The middle
-    m makes a token's codes span its own range, which halves the error where that range is not symmetric. A token's
-    result depends on no other token. Dettmers et al. 2022 (LLM.int8(), section 2.1) name the two schemes.
+    m makes the codes cover a token's own range, which halves the error where that range is not symmetric. A token's
+    result depends on no other token. Tokens with one huge value, which decoders have, leave few codes for the rest
+    (Dettmers et al. 2022, LLM.int8(), section 3): measure, or take int4, whose activations stay floats.
     """
 
     scheme = "int8"
@@ -130,13 +130,10 @@ class Int8Linear(CodedLinear):
     def product(self, hidden: Tensor) -> Tensor:
         """Quantises each token, multiplies integers, scales."""
         codes, scale, middle = token_codes(hidden.float())
-        exact = torch._int_mm(codes, self.codes.t()) if integers_are_exact() else self._slowly(codes)
-        product = exact.float().mul_(self.scale)
+        multiply = torch._int_mm if integers_are_exact() else _float_product
+        product = multiply(codes, self.codes.t()).float().mul_(self.scale)
         # One element at a time, so that no token's sum is ordered by how many tokens there are.
         return torch.addcmul(self.shift, product, scale).addr_(middle.squeeze(1), self.sums)
-
-    def _slowly(self, codes: Tensor) -> Tensor:
-        return F.linear(codes.double(), self.codes.double())
 
 
 class Int4Linear(CodedLinear):
@@ -234,6 +231,10 @@ def token_codes(hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # From the rounded middle, so that the quotients below stay within 127 without being clamped.
     scale = torch.maximum(high - middle, middle - low).div_(127).clamp_min_(torch.finfo(torch.float32).tiny)
     return torch.sub(hidden, middle).div_(scale).round_().to(torch.int8), scale, middle
+
+
+def _float_product(left: Tensor, right: Tensor) -> Tensor:
+    return left.double() @ right.double()
 
 
 @cache

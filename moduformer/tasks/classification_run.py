@@ -176,6 +176,18 @@ def evaluate_run(
         DataError: the file cannot be used, or carries labels the classifier does not know.
     """
     classifier = TextClassifier.load(folder)
+    return classifier, evaluate_examples(classifier, labelled_rows(classifier, folder, data, text, labels, pair))
+
+
+def labelled_rows(
+    classifier: TextClassifier,
+    folder: Path,
+    data: str,
+    text: str | None = None,
+    labels: Sequence[str] = (),
+    pair: str | None = None,
+) -> Examples:
+    """The rows of a file that a classifier saved in `folder` can be measured on; see `evaluate_run`."""
     source, beside = files_of(data)
     from moduformer.train.tables import read_table
 
@@ -190,7 +202,7 @@ def evaluate_run(
     examples = label_examples(table, text, label, pair, classes=classifier.label_set_)
     if not len(examples):
         raise DataError(f"{data}: there are no rows to evaluate on")
-    return classifier, evaluate_examples(classifier, examples)
+    return examples
 
 
 def trained_columns(folder: Path) -> dict[str, Any]:

@@ -1,16 +1,17 @@
-"""The 2017 Transformer from nothing but sentence pairs, trained as its paper trains it."""
+"""Translators from nothing but sentence pairs: the 2017 Transformer as its paper trains it, or any encoder-decoder."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from moduformer.errors import DataError
+from moduformer.architecture import Spec
+from moduformer.errors import DataError, TrainingError
 from moduformer.families import family
 from moduformer.generate.greedy import greedy
 from moduformer.model import Model, build
@@ -72,9 +73,38 @@ def new_transformer(size: Size, tokenizer: Tokenizer, seed: int = 0) -> Model:
     return model
 
 
+def new_translator(spec: Spec, tokenizer: Tokenizer, seed: int = 0) -> Model:
+    """An untrained encoder-decoder for a tokenizer of both languages, whose vocabulary and special ids it takes.
+
+    Numbers are drawn evenly between -1 / sqrt(n) and 1 / sqrt(n), where n is the width of what a matrix reads, as LeCun
+    et al. (1998) propose; vectors begin at zero.
+    """
+    vocab = tokenizer.vocab_size
+    spec = replace(
+        spec,
+        vocab=vocab,
+        target_vocab=None if spec.target_vocab is None else vocab,
+        pad_id=tokenizer.pad_id,
+        bos_id=tokenizer.bos_id,
+        eos_id=tokenizer.eos_id,
+        decoder_start_id=tokenizer.bos_id,
+    )
+    model = build(spec, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 2:
+                bound = parameter.shape[1] ** -0.5
+                parameter.uniform_(-bound, bound, generator=generator)
+            elif "norm" not in name:
+                parameter.zero_()
+    model.tokenizer = tokenizer
+    return model
+
+
 def train_translation(
     pairs: Sequence[tuple[str, str]],
-    size: Size | None = None,
+    size: Size | Spec | None = None,
     *,
     steps: int = 8000,
     batch_tokens: int = 2048,
@@ -88,29 +118,32 @@ def train_translation(
     folder: Path | None = None,
     resume: bool = False,
 ) -> tuple[Model, History]:
-    """Trains a Transformer on (source, target) texts with one shared subword vocabulary.
+    """Trains an encoder-decoder on (source, target) texts with one shared subword vocabulary.
 
     The paper's recipe (sections 5.3 and 5.4): Adam with betas 0.9 and 0.98, a rate of d_model^-0.5 warmup^-0.5 at its
     peak that rises linearly and falls with the square root, label smoothing, batches by tokens.
 
     Arguments:
         pairs: the texts; both sides share the vocabulary.
-        size: layers and widths; None takes a small one for small data.
+        size: layers and widths of a Transformer, None takes a small one for small data; or the spec of another
+            encoder-decoder, such as a recurrent one, with the wanted size of the vocabulary as its `vocab`.
         steps: updates; `batch_tokens` source tokens each.
         evaluate: called on the model every `evaluate_every` updates, in evaluation mode.
         folder: where to keep checkpoints, so that `resume` goes on after an interruption.
 
-    Raises `DataError` when there are no pairs or a text is empty.
+    Raises `DataError` when there are no pairs or a text is empty, `TrainingError` for a spec that does not translate.
     """
     size = size or Size()
+    if isinstance(size, Spec) and not (size.encoder and size.decoder and size.head("language-model")):
+        raise TrainingError("a translator needs an encoder, a decoder and a language-model head")
     for number, pair in enumerate(pairs, 1):
         if len(pair) != 2 or not all(isinstance(text, str) and text.strip() for text in pair):
             raise DataError(f"pair {number} is {pair!r:.80}; each must be two texts that are not empty")
     if not pairs:
         raise DataError("there are no sentence pairs to train on")
     tokenizer = Tokenizer.train([text for pair in pairs for text in pair], kind="unigram", vocab_size=size.vocab)
-    model = new_transformer(size, tokenizer, seed)
-    peak = (size.d_model * warmup) ** -0.5 if learning_rate is None else learning_rate
+    model = new_translator(size, tokenizer, seed) if isinstance(size, Spec) else new_transformer(size, tokenizer, seed)
+    peak = (model.spec.dim * warmup) ** -0.5 if learning_rate is None else learning_rate
     examples = Encoded.of(
         [encode(tokenizer, source) for source, _ in pairs], targets=[encode(tokenizer, target) for _, target in pairs]
     )

@@ -170,7 +170,7 @@ def _family(config: Mapping[str, Any], path: Path) -> Family:
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         raise CheckpointError(f"{path}: config.json has no model_type, so its family is unknown")
-    return family(model_type)
+    return family(model_type).of(config)
 
 
 def _architecture(member: Family, config: Mapping[str, Any], task: str | None) -> str:
@@ -477,6 +477,9 @@ def _rewritten(origin: Origin, spec: Spec) -> dict[str, Any] | None:
     config, member = dict(origin.config), origin.family
     try:
         architecture = member.architecture_of(spec)
+        named = next(iter(config.get("architectures") or ()), architecture)
+        if named in member.architectures and member.architectures[named] == member.architectures.get(architecture):
+            architecture = named  # one of several names of the same class
         labelled = next((head.outputs for head in spec.heads if head.kind in ("classify", "tag")), None)
         if labelled is not None and len(config.get("id2label") or ()) != labelled:
             config["id2label"] = {str(i): f"LABEL_{i}" for i in range(labelled)}

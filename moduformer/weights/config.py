@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from moduformer.architecture import Block, LinearScaling, Llama3Scaling, Rotary, Spec, YarnScaling
+from moduformer.architecture import Block, DynamicScaling, LinearScaling, Llama3Scaling, Rotary, Spec, YarnScaling
 from moduformer.architecture.validation import MAX_LAYERS
 from moduformer.errors import CheckpointError
 
@@ -305,7 +305,7 @@ class Rotation:
         return {
             f"{self.path}.dim": int(self.head_size.of(config) * share),
             f"{self.path}.base": float(base),
-            f"{self.path}.scaling": _scaling(given),
+            f"{self.path}.scaling": _scaling(given, config),
         }
 
     def write(self, get: Get) -> dict[str, Any]:
@@ -322,6 +322,10 @@ class Rotation:
         scaling = rotary.scaling
         if isinstance(scaling, LinearScaling):
             parameters |= {"rope_type": "linear", "factor": scaling.factor}
+        elif isinstance(scaling, DynamicScaling):
+            context = scaling.original_context
+            dynamic = {"factor": scaling.factor, "original_max_position_embeddings": context}
+            return {"rope_parameters": parameters | {"rope_type": "dynamic"} | dynamic}
         elif isinstance(scaling, Llama3Scaling):
             parameters |= {
                 "rope_type": "llama3",
@@ -341,13 +345,18 @@ class Rotation:
         return {"rope_parameters": parameters}
 
 
-def _scaling(given: Mapping[str, Any]) -> LinearScaling | Llama3Scaling | YarnScaling | None:
+def _scaling(
+    given: Mapping[str, Any], config: Config
+) -> LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | None:
     kind = given.get("rope_type", given.get("type", "default"))
     try:
         if kind == "default":
             return None
         if kind == "linear":
             return LinearScaling(float(given["factor"]))
+        if kind == "dynamic" and not set(given) & {"alpha"}:
+            context = given.get("original_max_position_embeddings") or config["max_position_embeddings"]
+            return DynamicScaling(float(given["factor"]), int(context))
         if kind == "llama3":
             return Llama3Scaling(
                 float(given["factor"]),
@@ -365,7 +374,7 @@ def _scaling(given: Mapping[str, Any]) -> LinearScaling | Llama3Scaling | YarnSc
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"config.json: rotary scaling {kind!r:.80} is incomplete: {error}") from None
     raise CheckpointError(
-        f"config.json: rotary scaling {dict(given)!r:.200} is not supported (linear, llama3, plain yarn)"
+        f"config.json: rotary scaling {dict(given)!r:.200} is not supported (linear, dynamic, llama3, plain yarn)"
     )
 
 
@@ -420,7 +429,8 @@ def write(spec: Spec, rules: tuple[Rule, ...]) -> dict[str, Any]:
     for rule in rules:
         try:
             found.update(rule.write(lambda path: look_up(spec, path)))
-        except KeyError:
+        except (KeyError, AttributeError, TypeError):
+            # A family is asked about any spec, of parts its rules do not know; what it writes is read back and compared.
             continue
     return found
 

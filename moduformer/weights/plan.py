@@ -23,12 +23,12 @@ class Row:
     """One line of a family's table: a file's tensor (or its ".weight" and ".bias") and the model's part.
 
     `{i}` in both counts the sets of weights of the stack that `name` leads to; `{group}` and `{inner}` split that
-    count by the stack's pattern; `{expert}` counts the experts of a layer that has them. "sources." and "targets." are
-    the embeddings of what encoder and decoder read. A row marked `head` never carries the family's prefix. `also` are
-    other names, without prefix, under which files hold the same numbers because they are tied. Several rows may read
-    one tensor, a slice each (see `views.Slice`). A row with a `flow` is only for layers of such a flow (see
-    `architecture.Block`), whose norms files name after it; one with a `where` only for specs of which that is true.
-    Where an `optional` tensor is absent, the part is zero.
+    count by the stack's pattern; `{expert}` counts the experts of a layer that has them, and `{layers}` in a file's
+    name is their number in the stack. "sources." and "targets." are the embeddings of what encoder and decoder read. A
+    row marked `head` never carries the family's prefix. `also` are other names, without prefix, under which files hold
+    the same numbers because they are tied. Several rows may read one tensor, a slice each (see `views.Slice`). A row
+    with a `flow` is only for layers of such a flow (see `architecture.Block`), whose norms files name after it; one
+    with a `where` only for specs of which that is true. Where an `optional` tensor is absent, the part is zero.
     """
 
     file: str
@@ -154,9 +154,9 @@ def stack_of(spec: Spec, name: str) -> Stack | Recurrent | RecurrentDecoder | No
 def _repeats(row: Row, spec: Spec) -> list[dict[str, int]]:
     if row.where is not None and not row.where(spec):
         return []
-    if "{" not in row.name:
-        return [{}]
     stack = stack_of(spec, row.name)
+    if "{" not in row.name:
+        return [{"layers": stack.layers} if isinstance(stack, Stack) else {}]
     if stack is None:
         return []
     if not isinstance(stack, Stack):

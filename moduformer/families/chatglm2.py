@@ -1,0 +1,98 @@
+"""ChatGLM2 and CodeGeeX2 (GLM team 2024, arXiv 2406.12793): RMS norm, SwiGLU, few key-value heads, rotary pairs on
+half of each head. Its configs have ChatGLM's model type."""
+
+from typing import Any
+
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, Norm, Rotary, Spec, Stack
+from moduformer.families.family import Architecture, Family
+from moduformer.weights.config import Key, Only, TokenIds, key
+from moduformer.weights.plan import Row
+
+BLOCK = "decoder.pattern.*"
+RMS = Norm("rms", 1e-5)
+LANGUAGE_MODEL = Architecture((Head("language-model", bias=False),))
+
+
+def half(size: Any) -> Any:
+    """Rotary positions turn the first half of a head."""
+    return size // 2
+
+
+def preset(context: int) -> dict[str, Any]:
+    """The config of a published model; all have one size."""
+    return {"multi_query_attention": True, "multi_query_group_num": 2, "add_qkv_bias": True, "seq_length": context}
+
+
+FAMILY = Family(
+    model_type="chatglm",
+    template=Spec(
+        vocab=65024,
+        dim=4096,
+        embedding=Embedding(4096),
+        decoder=Stack(
+            28,
+            (
+                Block(
+                    Attention(32, 128, 2, out_bias=False, position=Rotary(64, pairing="pairs")),
+                    FeedForward(13696, "silu", gated=True, bias=False),
+                    RMS,
+                    norm_at=("in",),
+                ),
+            ),
+            causal=True,
+            final_norm=RMS,
+        ),
+    ),
+    rules=(
+        key("padded_vocab_size", "vocab", default=65024),
+        key("hidden_size", "dim", "embedding.width", default=4096),
+        key("num_layers", "decoder.layers", default=28),
+        key("num_attention_heads", f"{BLOCK}.attention.heads", default=32),
+        key("kv_channels", f"{BLOCK}.attention.head_dim", default=128),
+        Key("kv_channels", (f"{BLOCK}.attention.position.dim",), 128, half, lambda size: 2 * size),
+        key("multi_query_group_num", f"{BLOCK}.attention.kv_heads", default=1),
+        key("ffn_hidden_size", f"{BLOCK}.feed_forward.width", default=13696),
+        key("layernorm_epsilon", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
+        key(
+            "rmsnorm",
+            f"{BLOCK}.norm.kind",
+            "decoder.final_norm.kind",
+            default=True,
+            table={True: "rms", False: "layer"},
+        ),
+        key("add_qkv_bias", f"{BLOCK}.attention.bias", default=False),
+        key("hidden_dropout", f"{BLOCK}.dropout", default=0.0),
+        key("attention_dropout", f"{BLOCK}.attention.dropout", default=0.0),
+        key("classifier_dropout", "heads.classify.dropout", default=0.0),
+        key("tie_word_embeddings", "heads.language-model.tied", default=False),
+        Only("multi_query_attention", (True,)),
+        Only("add_bias_linear", (False,)),
+        Only("apply_residual_connection_post_layernorm", (False,)),
+        Only("post_layer_norm", (True,)),
+        Only("rope_ratio", (1, None)),
+        Only("quantization_bit", (0, None)),
+        Only("pre_seq_len", (None,)),
+        TokenIds(pad=0, eos=2),
+    ),
+    rows=(
+        Row("embedding.word_embeddings", "embedding.tokens", also=("transformer.output_layer",)),
+        Row("encoder.layers.{i}.input_layernorm", "decoder.{i}.attention_norm_in"),
+        Row("encoder.layers.{i}.self_attention.query_key_value", "decoder.{i}.attention.qkv"),
+        Row("encoder.layers.{i}.self_attention.dense", "decoder.{i}.attention.out"),
+        Row("encoder.layers.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in"),
+        Row("encoder.layers.{i}.mlp.dense_h_to_4h", "decoder.{i}.feed_forward.inner"),
+        Row("encoder.layers.{i}.mlp.dense_4h_to_h", "decoder.{i}.feed_forward.down"),
+        Row("encoder.final_layernorm", "decoder.norm"),
+        Row("output_layer.weight", "heads.language-model.weight"),
+        Row("classifier_head", "heads.classify", head=True),
+    ),
+    # The published config names the body's class, and means the model that its auto_map loads.
+    architectures={
+        "ChatGLMForConditionalGeneration": LANGUAGE_MODEL,
+        "ChatGLMModel": LANGUAGE_MODEL,
+        "ChatGLMForSequenceClassification": Architecture((Head("classify", reads="last", outputs=2),)),
+    },
+    prefix="transformer.",
+    unused=(r"transformer\.rotary_pos_emb\.inv_freq",),
+    presets={"chatglm2-6b": preset(32768), "codegeex2-6b": preset(8192)},
+)

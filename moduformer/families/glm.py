@@ -1,0 +1,149 @@
+"""GLM (Du et al. 2022, arXiv 2103.10360): GPT-2's layers over texts with blanks, which have two positions.
+
+A text holds [MASK], [sMASK] or [gMASK] and ends in <|startofpiece|>; what follows fills the first blank. transformers
+calls another model `glm` (GLM-4, `GlmForCausalLM`), which is none of these.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from moduformer.architecture import (
+    Attention,
+    Block,
+    Embedding,
+    FeedForward,
+    Head,
+    Infilling,
+    LearnedPositions,
+    Norm,
+    Spec,
+    Stack,
+    Transform,
+)
+from moduformer.errors import CheckpointError
+from moduformer.families.chatglm import LANGUAGE_MODEL, UP, rows
+from moduformer.families.family import Architecture, Family
+from moduformer.weights.config import Config, Get, HeadSize, Key, Multiple, Only, TokenIds, key
+from moduformer.weights.plan import Row
+
+BLOCK = "decoder.pattern.*"
+NORM = Norm(eps=1e-5)
+MASKS = ("mask_token_id", "smask_token_id", "gmask_token_id")
+
+TOKENIZERS = {
+    50304: (50257, 50258, (50260, 50264, 50263)),
+    50048: (50006, 50007, (50003, 50008, 50009)),
+    30592: (30522, 30523, (103, 30525, 30524)),
+}
+"""<|startofpiece|>, <|endofpiece|> and [MASK], [sMASK], [gMASK] of the published vocabularies (GPT-2 BPE, Chinese
+SentencePiece, BERT), in which only their tokenizers name them."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The tokens that mark blanks and begin and end what fills one: keys of the config, or the vocabulary's own."""
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """The tokens of an `Infilling`, and the end of a text. Raises `CheckpointError` where nothing names them."""
+        vocab = config.get("vocab_size", 30592)
+        own = TOKENIZERS.get(vocab) if isinstance(vocab, int) else None
+        if own is None and not {"sop_token_id", *MASKS} <= set(config):
+            raise CheckpointError(
+                f"config.json: the blanks of a vocabulary of {vocab!r:.20} are not known; add sop_token_id, "
+                f"{', '.join(MASKS)} from its tokenizer"
+            )
+        start, end, blanks = own or (None, None, (None,) * 3)
+        return {
+            "infilling.start": config.get("sop_token_id", start),
+            "infilling.blanks": tuple(config.get(name, blank) for name, blank in zip(MASKS, blanks)),
+            "eos_id": config.get("eos_token_id", end),
+        }
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The keys. Raises `CheckpointError` for another number of blanks than the format has."""
+        blanks = get("infilling.blanks")
+        if len(blanks) != len(MASKS):
+            raise CheckpointError(f"this format has {len(MASKS)} kinds of blanks, not {len(blanks)}")
+        return {"sop_token_id": get("infilling.start"), **dict(zip(MASKS, blanks))}
+
+
+def preset(layers: int, dim: int, heads: int, vocab: int, context: int) -> dict[str, Any]:
+    """The config of a published size."""
+    return {
+        "architecture": "GLMForConditionalGeneration",
+        "num_layers": layers,
+        "hidden_size": dim,
+        "num_attention_heads": heads,
+        "vocab_size": vocab,
+        "max_sequence_length": context,
+    }
+
+
+FAMILY = Family(
+    model_type="glm",
+    template=Spec(
+        vocab=30592,
+        dim=1024,
+        embedding=Embedding(1024, LearnedPositions(513), block_positions=513),
+        decoder=Stack(
+            24,
+            (Block(Attention(16, 64, 16), FeedForward(4096, "gelu_tanh"), NORM, norm_at=("in",)),),
+            causal=True,
+            final_norm=NORM,
+        ),
+        infilling=Infilling(30522, (103, 30525, 30524), first="in-text"),
+    ),
+    rules=(
+        key("vocab_size", "vocab", default=30592),
+        key("hidden_size", "dim", "embedding.width", default=1024),
+        key("num_layers", "decoder.layers", default=24),
+        key("num_attention_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=16),
+        Multiple(None, "hidden_size", (f"{BLOCK}.feed_forward.width",), 1024),
+        HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (1024, 16)),
+        Key(
+            "max_sequence_length",
+            ("embedding.positions.max", "embedding.block_positions"),
+            512,
+            lambda size: size + 1,
+            lambda rows: rows - 1,
+        ),
+        key("layernorm_epsilon", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
+        key("embedding_dropout_prob", "embedding.dropout", default=0.1),
+        key("attention_dropout_prob", f"{BLOCK}.attention.dropout", default=0.1),
+        key("output_dropout_prob", f"{BLOCK}.dropout", "heads.classify.dropout", default=0.1),
+        key("hidden_size", "heads.classify.transform.width", default=1024),
+        Only("block_position_encoding", (True,)),
+        Only("relative_encoding", (False,)),
+        Only("attention_scale", (1.0,)),
+        Only("spell_length", (None,)),
+        Only("pool_token", ("cls",)),
+        TokenIds(),
+        Pieces(),
+    ),
+    rows=(
+        *rows(None, UP, inside="transformer."),
+        Row("transformer.position_embeddings", "embedding.positions"),
+        Row("transformer.block_position_embeddings", "embedding.block_positions"),
+        Row("dense", "heads.classify.transform.dense", head=True),
+        Row("out_proj", "heads.classify", head=True),
+    ),
+    architectures={
+        "GLMModel": Architecture(prefix=""),
+        "GLMForConditionalGeneration": LANGUAGE_MODEL,
+        "GLMForSequenceClassification": Architecture(
+            (Head("classify", reads="first", transform=Transform(1024, "tanh"), outputs=2),)
+        ),
+    },
+    prefix="glm.",
+    presets={
+        "glm-base": preset(12, 768, 12, 30592, 512),
+        "glm-large": preset(24, 1024, 16, 30592, 512),
+        "glm-410m": preset(30, 1024, 16, 30592, 512),
+        "glm-515m": preset(30, 1152, 18, 30592, 512),
+        "glm-roberta-large": preset(24, 1024, 16, 50304, 512),
+        "glm-large-chinese": preset(24, 1024, 16, 50048, 1024),
+        "glm-2b": preset(36, 2048, 32, 50304, 1024),
+        "glm-10b": preset(48, 4096, 64, 50304, 1024),
+        "glm-10b-chinese": preset(48, 4096, 64, 50048, 1024),
+    },
+)

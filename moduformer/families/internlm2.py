@@ -1,0 +1,58 @@
+"""InternLM2 (Cai et al. 2024, arXiv 2403.17297): LLaMA with grouped queries, whose q, k and v lie group by group."""
+
+from typing import Any
+
+from moduformer.families.family import Family
+from moduformer.families.llama import BLOCK, architectures, size, without_keys
+from moduformer.families.llama import FAMILY as LLAMA
+from moduformer.weights.config import Only, TokenIds, key
+from moduformer.weights.plan import Row
+from moduformer.weights.views import Axes, Slice
+
+
+def part(index: int) -> Axes:
+    """Of every group: the queries, or the key or the value that they share (section 2.2, figure 2)."""
+    return Axes("(g s d) in", "(g s d) in", Slice("s", ("r", 1, 1), index))
+
+
+def preset(*shape: int, **more: Any) -> dict[str, Any]:
+    """The config of a published size."""
+    more = {"vocab_size": 92544, "bias": False, "rms_norm_eps": 1e-5, "num_key_value_heads": 8, **more}
+    return size(*shape, rope_theta=1000000.0, **more) | {"architecture": "InternLM2ForCausalLM"}
+
+
+FAMILY = Family(
+    model_type="internlm2",
+    template=LLAMA.template,
+    rules=(
+        *without_keys("attention_bias", "mlp_bias", "attention_dropout"),
+        key("bias", f"{BLOCK}.attention.bias", f"{BLOCK}.attention.out_bias", default=True),
+        Only("pretraining_tp", (1,)),
+        TokenIds(pad=0, bos=1, eos=2),
+    ),
+    rows=(
+        Row("tok_embeddings", "embedding.tokens", also=("output",)),
+        Row("layers.{i}.attention_norm", "decoder.{i}.attention_norm_in"),
+        Row("layers.{i}.attention.wqkv", "decoder.{i}.attention.q", part(0)),
+        Row("layers.{i}.attention.wqkv", "decoder.{i}.attention.k", part(1)),
+        Row("layers.{i}.attention.wqkv", "decoder.{i}.attention.v", part(2)),
+        Row("layers.{i}.attention.wo", "decoder.{i}.attention.out"),
+        Row("layers.{i}.ffn_norm", "decoder.{i}.feed_forward_norm_in"),
+        Row("layers.{i}.feed_forward.w1", "decoder.{i}.feed_forward.gate"),
+        Row("layers.{i}.feed_forward.w3", "decoder.{i}.feed_forward.value"),
+        Row("layers.{i}.feed_forward.w2", "decoder.{i}.feed_forward.down"),
+        Row("norm", "decoder.norm"),
+        Row("output.weight", "heads.language-model.weight", head=True),
+        Row("score", "heads.classify", head=True),
+        Row("score", "heads.tag", head=True),
+        Row("qa_outputs", "heads.span", head=True),
+    ),
+    architectures=architectures("InternLM2", span_prefix="transformer."),
+    prefix="model.",
+    unused=(r"(model\.)?layers\.\d+\.attention\.rotary_emb\.inv_freq",),
+    presets={
+        "internlm2-1.8b": preset(24, 2048, 16, 8192),
+        "internlm2-7b": preset(32, 4096, 32, 14336),
+        "internlm2-20b": preset(48, 6144, 48, 16384),
+    },
+)
