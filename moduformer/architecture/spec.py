@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from moduformer.architecture.difference import Difference, difference
 from moduformer.architecture.parts import Embedding, Head, HeadKind, Infilling, Stack
@@ -18,7 +18,10 @@ class Spec:
 
     A decoder beside an encoder reads the same `embedding`, unless it has a `target_embedding` of its own: with a
     `target_vocab` that one has its own token table too, otherwise it shares the table. `infilling` says by special
-    tokens where a decoder's tokens stand, and how much of a row all of it sees."""
+    tokens where a decoder's tokens stand, and how much of a row all of it sees.
+
+    What a decoder beside an encoder reads of a target begins with `decoder_start_id`, or with the target's own "last"
+    token (mBART, whose texts end in the code of their language)."""
 
     vocab: int
     dim: int
@@ -33,6 +36,7 @@ class Spec:
     bos_id: int | None = None
     eos_id: int | tuple[int, ...] | None = None
     decoder_start_id: int | None = None
+    target_start: Literal["id", "last"] = "id"
 
     def __post_init__(self) -> None:
         validate(self)
