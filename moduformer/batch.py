@@ -305,9 +305,10 @@ class Batch:
         )
         return replace(self, permutation=Permutation(hidden, predicted, places))
 
-    def shift_right(self, start: int) -> Batch:
-        """The same rows one token later: each begins with `start` and loses its last token."""
-        tokens = torch.cat((self.tokens[:1], self.tokens[:-1])).index_fill(0, self.rows.starts, start)
+    def shift_right(self, start: int | None) -> Batch:
+        """The same rows one token later: each begins with `start` (None: its own last token) and loses its last."""
+        first = self.tokens[self.rows.ends] if start is None else self.tokens.new_full(self.rows.starts.shape, start)
+        tokens = torch.cat((self.tokens[:1], self.tokens[:-1])).index_copy(0, self.rows.starts, first)
         return replace(self, tokens=tokens, segments=None, task_types=None)
 
     def select(self, chosen: Sequence[int]) -> Batch:

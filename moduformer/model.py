@@ -422,10 +422,18 @@ class Model(nn.Module):
 
     def shift_right(self, ids: Tensor) -> Tensor:
         """Decoder inputs for a target `[rows, tokens]`: the start token, then all but the last; -100 is padding."""
-        shifted = torch.cat((ids.new_full((ids.shape[0], 1), self._decoder_start()), ids[:, :-1]), dim=1)
-        return shifted.masked_fill(shifted == -100, self.spec.pad_id or 0)
+        pad = self.spec.pad_id or 0
+        ids, start = ids.masked_fill(ids == -100, pad), self._decoder_start()
+        if start is None:
+            first = ids.gather(1, (ids != pad).sum(1, keepdim=True).sub(1).clamp(min=0))
+        else:
+            first = ids.new_full((ids.shape[0], 1), start)
+        return torch.cat((first, ids[:, :-1]), dim=1)
 
-    def _decoder_start(self) -> int:
+    def _decoder_start(self) -> int | None:
+        """What a target begins with; None is its own last token."""
+        if self.spec.target_start == "last":
+            return None
         if self.spec.decoder_start_id is None:
             raise TextError("this model's spec has no decoder_start_id to begin a target with")
         return self.spec.decoder_start_id

@@ -280,6 +280,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("Spec", "eos_id"): Case("bert", "eos_id", 4, {"eos_id": 3, "heads": (replace(CLASSIFY, reads="eos"),)}),
     ("Spec", "pad_id"): Case("t5", "pad_id", 5),
     ("Spec", "decoder_start_id"): Case("t5", "decoder_start_id", 6),
+    ("Spec", "target_start"): Case("t5", "target_start", "last"),
 }  # fmt: skip
 CASES |= {name: Case(*case) for name, case in RECURRENT_CASES.items()}
 NO_EFFECT = {

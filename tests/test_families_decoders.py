@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from core_models import SPECS
 from parity.drawn import REFERENCES
 from parity.references import inputs, make, save
 from safetensors.torch import load_file, save_file
 
-from moduformer.errors import CheckpointError
+from moduformer.errors import CheckpointError, SpecError
 from moduformer.families import families, family, spec
+from moduformer.families.family import Family
 from moduformer.weights.checkpoint import load_checkpoint
 
 PRESETS = [(member.model_type, name) for member in families() for name in member.presets]
@@ -42,6 +44,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("qwen2", {"num_hidden_layers": 10**9}, "num_hidden_layers"),
     ("openai-gpt", {"afn": "tanh"}, "afn"),
     ("codegen", {"n_embd": "wide"}, "n_embd"),
+    ("codegen", {"n_head": 2}, "n_head"),
 ]
 
 
@@ -57,6 +60,16 @@ def test_a_published_architecture_is_written_as_a_config_that_says_it(model_type
     member, whole = family(model_type), spec(name)
     config = json.loads(json.dumps(member.write(whole)))
     assert member.read(config, member.architecture_of(whole)) == whole
+
+
+@pytest.mark.parametrize("member", families(), ids=lambda member: member.model_type)
+def test_any_spec_may_be_offered_to_any_family(member: Family) -> None:
+    others = [next(iter(other.presets)) for other in families() if other.presets]
+    for whole in (*SPECS.values(), *map(spec, others)):
+        try:
+            member.read(member.write(whole))
+        except (CheckpointError, SpecError):
+            continue
 
 
 CATALOGUE = {

@@ -21,7 +21,10 @@ class Spec:
 
     A decoder beside an encoder reads the same `embedding`, unless it has a `target_embedding` of its own: with a
     `target_vocab` that one has its own token table too, otherwise it shares the table. `infilling` says by special
-    tokens where a decoder's tokens stand, and how much of a row all of it sees."""
+    tokens where a decoder's tokens stand, and how much of a row all of it sees.
+
+    What a decoder beside an encoder reads of a target begins with `decoder_start_id`, or with the target's own "last"
+    token (mBART, whose texts end in the code of their language)."""
 
     vocab: int
     dim: int
@@ -36,6 +39,7 @@ class Spec:
     bos_id: int | None = None
     eos_id: int | tuple[int, ...] | None = None
     decoder_start_id: int | None = None
+    target_start: Literal["id", "last"] = "id"
     vision: Vision | None = None
 
     def __post_init__(self) -> None:

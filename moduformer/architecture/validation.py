@@ -53,6 +53,8 @@ def validate(spec: Any) -> None:
             raise SpecError(f"dim is {spec.dim}, but there is nothing beside a vision of {spec.vision.dim}")
     if spec.target_embedding is not None and not both:
         raise SpecError("target_embedding is for a decoder beside an encoder")
+    if spec.target_start != "id" and not both:
+        raise SpecError("target_start is for a decoder beside an encoder")
     if spec.target_vocab is not None and spec.target_embedding is None:
         raise SpecError("target_vocab is the size of a target_embedding, which this Spec does not have")
     if spec.target_embedding and not spec.target_vocab and spec.target_embedding.width != spec.embedding.width:

@@ -42,6 +42,8 @@ class AttentionSettings:
     def write(self, get: Get) -> dict[str, Any]:
         """The object, with the keys that are read."""
         attention = get(f"{BLOCK}.attention")
+        if not isinstance(attention.position, ALiBi):
+            raise KeyError("attn_config")
         found = {
             "attn_type": "multihead_attention",
             "alibi": True,

@@ -31,6 +31,24 @@ def _bart(rng: random.Random) -> Any:
     return transformers.BartConfig(**bart_like(rng), decoder_start_token_id=rng.choice((2, 4)))
 
 
+def _mbart(rng: random.Random) -> Any:
+    return transformers.MBartConfig(**bart_like(rng))
+
+
+def _pegasus(rng: random.Random) -> Any:
+    return transformers.PegasusConfig(**bart_like(rng))
+
+
+def _marian(rng: random.Random) -> Any:
+    shared = rng.random() < 0.5
+    tables = {
+        "share_encoder_decoder_embeddings": shared,
+        "tie_word_embeddings": shared or rng.random() < 0.5,
+        "decoder_vocab_size": VOCAB if shared else VOCAB + 6,
+    }
+    return transformers.MarianConfig(**bart_like(rng), **tables, pad_token_id=3, decoder_start_token_id=3)
+
+
 def bart_classes(name: str) -> tuple[str, ...]:
     heads = ("Model", "ForConditionalGeneration", "ForSequenceClassification", "ForQuestionAnswering")
     return tuple(f"{name}{head}" for head in heads)
@@ -44,5 +62,29 @@ REFERENCES = (
         positions=False,
         ends_with_eos=("BartForSequenceClassification",),
         no_left=bart_classes("Bart"),  # positions count padding on the left
+    ),
+    Reference(
+        "mbart",
+        bart_classes("MBart"),
+        _mbart,
+        positions=False,
+        ends_with_eos=("MBartForSequenceClassification",),
+        no_left=bart_classes("MBart"),
+    ),
+    Reference(
+        "pegasus",
+        ("PegasusModel", "PegasusForConditionalGeneration"),
+        _pegasus,
+        positions=False,
+        double=1e-6,  # the reference's sinusoids are float32
+        no_left=("PegasusModel", "PegasusForConditionalGeneration"),
+    ),
+    Reference(
+        "marian",
+        ("MarianModel", "MarianMTModel"),
+        _marian,
+        positions=False,
+        double=1e-6,
+        no_left=("MarianModel", "MarianMTModel"),
     ),
 )

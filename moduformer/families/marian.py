@@ -1,0 +1,98 @@
+"""Marian's translators as OPUS-MT publishes them (Junczys-Dowmunt et al. 2018, arXiv 1804.00344).
+
+A post-norm encoder-decoder with sinusoids, sines before cosines, and a trained bias on the logits."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moduformer.architecture import Embedding, Sinusoids, Spec
+from moduformer.blocks.position import sinusoids
+from moduformer.errors import CheckpointError
+from moduformer.families import bart
+from moduformer.families.family import Architecture, Computed, Family
+from moduformer.weights.config import Config, Get, TokenIds
+
+
+def positions(spec: Spec, shape: tuple[int, ...]) -> Tensor:
+    """The table of sinusoids that files hold; nothing where a table of this shape cannot be one."""
+    settings = spec.embedding.positions
+    if not isinstance(settings, Sinusoids) or len(shape) != 2 or shape[1] != spec.dim:
+        return torch.empty(0)
+    return sinusoids(settings, torch.arange(shape[0]), spec.dim, torch.float32)
+
+
+POSITIONS = tuple(Computed(f"{side}.embed_positions.weight", positions) for side in ("encoder", "decoder"))
+
+
+@dataclass(frozen=True)
+class Vocabularies:
+    """One vocabulary for both languages, or one for each with a table of its own; an untied output only then."""
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """The target's vocabulary, and whether the output is tied."""
+        vocab, target = config.get("vocab_size", 58101), config.get("decoder_vocab_size")
+        shared, tied = (config.get(name, True) for name in ("share_encoder_decoder_embeddings", "tie_word_embeddings"))
+        target = vocab if target is None else target
+        if shared and (target != vocab or not tied):
+            raise CheckpointError(
+                f"config.json: share_encoder_decoder_embeddings with decoder_vocab_size {target!r:.80} beside "
+                f"vocab_size {vocab!r:.80} and tie_word_embeddings {tied!r:.80}; "
+                "a shared table has one size and is the output's"
+            )
+        return {"target_vocab": None if shared else target, "heads.language-model.tied": tied}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The same keys."""
+        target = get("target_vocab")
+        found = {"share_encoder_decoder_embeddings": target is None}
+        if target is not None:
+            found |= {"decoder_vocab_size": target, "tie_word_embeddings": get("heads.language-model.tied")}
+        return found
+
+
+def size(layers: int, dim: int, vocab: int, **more: Any) -> dict[str, Any]:
+    """The config of a published size, Transformer base or big (Vaswani et al. 2017), with swish or relu."""
+    return {
+        **bart.size((layers, layers), dim, dim // 64, 4 * dim),
+        "architecture": "MarianMTModel",
+        "activation_function": "swish",
+        "scale_embedding": True,
+        "vocab_size": vocab,
+        "pad_token_id": vocab - 1,
+        "decoder_start_token_id": vocab - 1,
+        **more,
+    }
+
+
+FAMILY = Family(
+    model_type="marian",
+    template=bart.template(Embedding(1024, Sinusoids("halves")), ("res",), None, 58101),
+    rules=bart.rules(
+        58101,
+        Vocabularies(),
+        *bart.older(False, False, False, True),
+        TokenIds(pad=58100, eos=0, decoder_start=58100),
+    ),
+    rows=bart.rows("res"),
+    architectures={
+        "MarianModel": Architecture(prefix=""),
+        "MarianMTModel": Architecture((bart.LANGUAGE_MODEL,)),
+    },
+    prefix="model.",
+    unused=bart.UNUSED,
+    computed=POSITIONS,
+    presets={
+        "opus-mt-en-de": size(6, 512, 58101),
+        "opus-mt-de-en": size(6, 512, 58101),
+        "opus-mt-en-fr": size(6, 512, 59514),
+        "opus-mt-fr-en": size(6, 512, 59514),
+        "opus-mt-en-es": size(6, 512, 65001),
+        "opus-mt-es-en": size(6, 512, 65001),
+        "opus-mt-en-zh": size(6, 512, 65001),
+        "opus-mt-zh-en": size(6, 512, 65001),
+        "opus-mt-en-ROMANCE": size(6, 512, 65001),
+    },
+)
