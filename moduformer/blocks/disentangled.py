@@ -71,25 +71,26 @@ class DisentangledAttention(Attention):
         assert distances is not None, "disentangled attention needs the stack's table of distances"
         near = run.once((DistanceVectors, layout), lambda: distances(layout))
         vectors = F.dropout(near.vectors, self.position.dropout, self.training)
+        positions = self._project(vectors)
         biases = []
         for number, (_, queries, keys) in enumerate(grids(found)):
             rows, bias = near.rows[number], None if found.bias is None else found.bias[number]
             for term in self.position.terms:
                 if term == "c2p":
-                    part = by_distance(queries, self._project("k", vectors), rows)
+                    part = by_distance(queries, positions[term], rows)
                 else:
-                    part = by_distance(keys, self._project("q", vectors), rows.transpose(-1, -2)).transpose(-1, -2)
+                    part = by_distance(keys, positions[term], rows.transpose(-1, -2)).transpose(-1, -2)
                 bias = part * found.scale if bias is None else bias + part * found.scale
             assert bias is not None
             biases.append(bias)
         return replace(found, bias=biases)
 
-    def _project(self, part: str, vectors: Tensor) -> Tensor:
-        """Positions `[distances, dim]` as keys or queries, `[distances, heads, head_dim]`."""
-        own = self.position_k if part == "k" else self.position_q
-        if own is not None:
-            found = own(vectors)
-        else:
-            bias = None if self.qkv.bias is None else self.qkv.part(part, self.qkv.bias)
-            found = F.linear(vectors, self.qkv.part(part, self.qkv.weight), bias)
-        return found.unflatten(-1, (-1, self.settings.head_dim))
+    def _project(self, vectors: Tensor) -> dict[str, Tensor]:
+        """Positions `[distances, dim]` as each term needs them, `[distances, heads, head_dim]`: keys or queries."""
+        size, count = self.settings.head_dim, self.settings.heads
+        if self.position.shared:
+            # Through the layer, not by its matrix: adapters and codes of few bits are positions' concern, too.
+            heads = self.qkv(vectors).unflatten(-1, (-1, size))
+            return {"p2c": heads[:, :count], "c2p": heads[:, count : 2 * count]}
+        own = {"p2c": self.position_q, "c2p": self.position_k}
+        return {term: layer(vectors).unflatten(-1, (-1, size)) for term, layer in own.items() if layer is not None}
