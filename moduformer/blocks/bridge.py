@@ -38,25 +38,6 @@ class Projector(nn.Module):
         return hidden
 
 
-class Instruction(nn.Module):
-    """The tables of an instruction's words, and a feed-forward layer with norms for them in every block."""
-
-    def __init__(self, settings: architecture.QFormer) -> None:
-        super().__init__()
-        assert settings.text is not None
-        self.embedding = Embedding(settings.text, nn.Embedding(settings.vocab or 0, settings.text.width), settings.dim)
-        for number in range(settings.stack.weight_sets):
-            block = settings.stack.block(number)
-            assert isinstance(block.feed_forward, architecture.FeedForward)
-            self.add_module(str(number), FeedForward(block.feed_forward, settings.dim))
-            self.add_module(f"norm_{number}", Norm(block.norm, settings.dim))
-
-    def feed(self, number: int, hidden: Tensor) -> Tensor:
-        """The feed-forward layer of block `number` and the norm after it."""
-        change = self.get_submodule(str(number))(hidden)
-        return self.get_submodule(f"norm_{number}")(hidden + change)
-
-
 class QFormer(nn.Module):
     """Li et al. 2023 (BLIP-2), section 3.1; with an instruction, Dai et al. 2023 (InstructBLIP), section 2.3."""
 
@@ -66,7 +47,14 @@ class QFormer(nn.Module):
         self.queries = nn.Parameter(torch.zeros(settings.queries, settings.dim))
         self.norm = Norm(settings.norm, settings.dim)
         self.stack = Stack(settings.stack, settings.dim, "bridge", memory=inputs)
-        self.text = Instruction(settings) if settings.text else None
+        self.text = None
+        if settings.text is not None:
+            self.text = Embedding(settings.text, nn.Embedding(settings.vocab or 0, settings.text.width), settings.dim)
+            for number in range(settings.stack.weight_sets):
+                own, block = getattr(self.stack, str(number)), settings.stack.block(number)
+                assert isinstance(block.feed_forward, architecture.FeedForward)
+                own.text_feed_forward = FeedForward(block.feed_forward, settings.dim)
+                own.text_feed_forward_norm_res = Norm(block.norm, settings.dim)
         self.projection = nn.Linear(settings.dim, outputs)
 
     def forward(self, states: Tensor, instruction: Batch | None = None, trace: Trace | None = None) -> Tensor:
@@ -86,7 +74,7 @@ class QFormer(nn.Module):
         return self.projection(hidden).view(count, number, -1)
 
     def _with_text(
-        self, text: Instruction, queries: Tensor, rows: Rows, memory: Memory, words: Batch, trace: Trace | None
+        self, text: Embedding, queries: Tensor, rows: Rows, memory: Memory, words: Batch, trace: Trace | None
     ) -> Tensor:
         """Queries and words attend to each other; only queries look at the image, and each has its own feed-forward."""
         number, count = len(self.queries), len(rows.lengths)
@@ -101,13 +89,16 @@ class QFormer(nn.Module):
         run = Pass(joint, causal=False, layout=Layout(joint, joint), trace=trace)
         crossing = Pass(rows, causal=False, layout=layout, memory=Memory(seen, layout, source="vision"), trace=trace)
         hidden = queries.new_empty(len(own), self.settings.dim)
-        hidden[own], hidden[~own] = queries, self.norm(text.embedding(words))
+        hidden[own], hidden[~own] = queries, self.norm(text(words))
         for layer in range(self.settings.stack.layers):
             block, name = self.stack.layer(layer), f"bridge.{layer}"
             attend = partial(block.attention, run=run, layer=layer, name=f"{name}.attention")
             hidden = block.attended(hidden, attend, run, name)
             seeing = block.feed(block.cross(hidden[own], crossing, layer, name), crossing, name)
-            reading = text.feed(self.settings.stack.weights_of(layer), hidden[~own])
+            read = hidden[~own]
+            reading = block.get_submodule("text_feed_forward_norm_res")(
+                read + block.get_submodule("text_feed_forward")(read)
+            )
             hidden = torch.empty_like(hidden).index_put((own,), seeing).index_put((~own,), reading)
         found = hidden[own].view(count, number, -1)
         return torch.empty_like(found).index_copy(0, order, found).flatten(0, 1)

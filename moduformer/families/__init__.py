@@ -18,6 +18,7 @@ MODEL_TYPES = {
     "bert": "bert",
     "biogpt": "biogpt",
     "blip": "blip",
+    "blip-2": "blip_2",
     "bloom": "bloom",
     "chatglm": "chatglm",
     "chatglm2": "chatglm2",
@@ -41,9 +42,11 @@ MODEL_TYPES = {
     "gpt_neox": "gpt_neox",
     "gpt_pangu": "gpt_pangu",
     "gptj": "gptj",
+    "instructblip": "blip_2",
     "internlm": "internlm",
     "internlm2": "internlm2",
     "llama": "llama",
+    "llava": "llava",
     "marian": "marian",
     "mbart": "mbart",
     "mistral": "mistral",
@@ -97,7 +100,7 @@ def spec(name: str) -> Spec:
         raise SpecError(f"no published architecture is called {name!r}; near: {', '.join(near[:8] or sorted(presets))}")
     member, config = presets[found], dict(presets[found].presets[found])
     architecture = config.pop("architecture", None)
-    return member.read(config, architecture)
+    return member.of(config).read(config, architecture)
 
 
 def family_of(spec: Spec) -> tuple[Family, dict[str, Any]]:

@@ -63,6 +63,7 @@ class Family:
     dialects: Mapping[str, Dialect] = field(default_factory=dict)
     siblings: Mapping[str, Family] = field(default_factory=dict)
     older_names: tuple[tuple[str, str], ...] = ()
+    variant: Callable[[Config], Family] | None = None
     older_keys: Mapping[str, str] = field(default_factory=dict)
     computed: tuple[Computed, ...] = ()
     labels: int = 2
@@ -83,7 +84,9 @@ class Family:
         return replace(spec, heads=heads)
 
     def of(self, config: Config) -> Family:
-        """This family, or the sibling that a config of its model type belongs to."""
+        """This family, the sibling that a config of its model type belongs to, or the variant that it describes."""
+        if self.variant is not None:
+            return self.variant(config)
         return next((sibling for key, sibling in self.siblings.items() if key in config), self)
 
     def write(self, spec: Spec) -> dict[str, Any]:
