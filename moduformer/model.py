@@ -510,9 +510,12 @@ class Model(nn.Module):
 
     def generate(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         *,
+        pixel_values: Tensor | None = None,
+        qformer_input_ids: Tensor | None = None,
+        qformer_attention_mask: Tensor | None = None,
         decoder_input_ids: Tensor | None = None,
         streamer: Callable[[str], object] | Sequence[Callable[[str], object]] | None = None,
         processors: Sequence[Any] = (),
@@ -525,6 +528,8 @@ class Model(nn.Module):
         rows that ended early are padded on the right. Without `attention_mask`, cells that hold the pad id are padding.
 
         Arguments:
+            pixel_values: the images of all rows, as in `forward`. A model that writes about an image and reads no other
+                text takes `input_ids` as the beginning of what it writes.
             streamer: called with pieces of text as they are written; one callable for each result where there are more.
             processors: `(rows, logits) -> logits`, after those of the settings (see `generate.processors`).
             assistant_model: a smaller model that drafts for this one (speculative decoding).
@@ -539,7 +544,17 @@ class Model(nn.Module):
         from moduformer.generate.padded import generate_padded
 
         return generate_padded(
-            self, input_ids, attention_mask, decoder_input_ids, streamer, processors, assistant_model, **settings
+            self,
+            input_ids,
+            attention_mask,
+            decoder_input_ids,
+            streamer,
+            processors,
+            assistant_model,
+            pixel_values=pixel_values,
+            qformer_input_ids=qformer_input_ids,
+            qformer_attention_mask=qformer_attention_mask,
+            **settings,
         )
 
     def num_parameters(self) -> int:

@@ -83,7 +83,12 @@ FAMILY = compose(
         ProjectorKind(),
         key("multimodal_projector_bias", "vision.bridge.bias", default=True),
         key("image_token_index", "vision.image_token", default=32000),
-        key("vision_feature_select_strategy", "vision.class_kept", default="default", table={"default": False, "full": True}),
+        key(
+            "vision_feature_select_strategy",
+            "vision.class_kept",
+            default="default",
+            table={"default": False, "full": True},
+        ),
     ),
     rows=(
         *vision_rows("vision_tower.", "vision.heads.pool"),

@@ -67,7 +67,7 @@ class Decoding:
         self._source: Batch | None = None
         self._encoded: Tensor | None = None
         self._logits: Tensor | None = None
-        if spec.encoder is None:
+        if not spec.has_source:
             if prefix is not None:
                 raise TextError("a prefix of the decoder is for models with an encoder; put it into the prompt")
             self.rows = [Row(list(ids), len(ids)) for ids in self.prompts]

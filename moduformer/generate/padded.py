@@ -23,21 +23,32 @@ if TYPE_CHECKING:
 
 def generate_padded(
     model: Model,
-    input_ids: Tensor,
+    input_ids: Tensor | None,
     attention_mask: Tensor | None = None,
     decoder_input_ids: Tensor | None = None,
     streamer: Streamer | Sequence[Streamer] | None = None,
     processors: Sequence[Processor] = (),
     assistant_model: Model | None = None,
+    *,
+    pixel_values: Tensor | None = None,
+    qformer_input_ids: Tensor | None = None,
+    qformer_attention_mask: Tensor | None = None,
     **settings: Any,
 ) -> Tensor:
     """Ids `[rows * num_return_sequences, tokens]`; see `Model.generate`."""
     check_writes(model)
     chosen = GenerationSettings.of(model, **settings)
     ends, pad = chosen.eos_token_id, chosen.pad_token_id
-    if attention_mask is None and pad is not None and pad not in ends:
+    if attention_mask is None and input_ids is not None and pad is not None and pad not in ends:
         attention_mask = input_ids != pad
-    batch = Batch.from_padded(input_ids, attention_mask)
+    if model.encoder is None and model.spec.has_source:
+        batch, input_ids, decoder_input_ids = _about_images(model, pixel_values, input_ids, decoder_input_ids)
+    elif input_ids is None:
+        raise TextError("give input_ids to continue")
+    else:
+        batch = Batch.from_padded(input_ids, attention_mask)
+        if pixel_values is not None:
+            batch = model.with_pixels(batch, pixel_values, qformer_input_ids, qformer_attention_mask)
     start = _decoder_start(model, chosen, decoder_input_ids, input_ids)
     begin = input_ids if start is None else start
     new = chosen.new_tokens(begin.shape[1])
@@ -67,10 +78,23 @@ def generate_padded(
     return torch.cat((begin, written), dim=1)
 
 
+def _about_images(
+    model: Model, pixel_values: Tensor | None, input_ids: Tensor | None, decoder_input_ids: Tensor | None
+) -> tuple[Batch, Tensor, Tensor | None]:
+    """The source of a model that writes about an image alone, whose `input_ids` are how the text begins."""
+    if pixel_values is None:
+        raise TextError("this model writes about an image: give it pixel_values")
+    begin = input_ids if decoder_input_ids is None else decoder_input_ids
+    count = len(pixel_values) if begin is None else len(begin)
+    images = [len(pixel_values) // count] * count
+    blank = torch.zeros(count, 1, dtype=torch.long, device=pixel_values.device)
+    return Batch.from_pixels(pixel_values, model.spec.image_tokens, images), blank if begin is None else begin, begin
+
+
 def _decoder_start(
     model: Model, settings: GenerationSettings, decoder_input_ids: Tensor | None, input_ids: Tensor
 ) -> Tensor | None:
-    if model.encoder is None:
+    if not model.spec.has_source:
         if decoder_input_ids is not None:
             raise TextError("decoder_input_ids are for models with an encoder; put them into input_ids")
         return None
