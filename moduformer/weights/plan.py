@@ -29,6 +29,7 @@ class Row:
     the same numbers because they are tied. Several rows may read one tensor, a slice each (see `views.Slice`). A row
     with a `flow` is only for layers of such a flow (see `architecture.Block`), whose norms files name after it; one
     with a `where` only for specs of which that is true. Where an `optional` tensor is absent, the part is zero.
+    Files hold the part's numbers with `plus` added.
     """
 
     file: str
@@ -39,6 +40,7 @@ class Row:
     flow: tuple[str, ...] = ()
     where: Callable[[Spec], bool] | None = None
     optional: bool = False
+    plus: float = 0.0
 
 
 NATIVE_ROWS = (Row("", ""),)
@@ -56,6 +58,7 @@ class Entry:
     known: Mapping[str, int] = field(default_factory=dict)
     also: tuple[str, ...] = ()
     optional: bool = False
+    plus: float = 0.0
 
     def pair(self, file: Tensor, model: Tensor) -> tuple[Tensor, Tensor]:
         """Both sides as views of equal shape."""
@@ -90,6 +93,7 @@ def expand(rows: Iterable[Row], model: Model, prefix: str) -> list[Entry]:
                             known=known,
                             also=tuple(other.format(**numbers) + suffix for other in row.also),
                             optional=row.optional,
+                            plus=row.plus,
                         )
                     )
     _check_cover(entries, model, views)
