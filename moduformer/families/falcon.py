@@ -10,6 +10,7 @@ from typing import Any
 from moduformer.architecture import ALiBi, Attention, Block, Embedding, FeedForward, Head, Norm, Rotary, Spec, Stack
 from moduformer.errors import CheckpointError
 from moduformer.families.family import DECODER_HEADS, Family, decoder_architectures
+from moduformer.families.gguf import FUSED_ROWS, SIZES, Header, dialect
 from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Multiple, Rotation, TokenIds, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes, Slice
@@ -62,6 +63,13 @@ def size(layers: int, dim: int, heads: int, **more: Any) -> dict[str, Any]:
     """The config of a published size."""
     config = {"num_hidden_layers": layers, "hidden_size": dim, "num_attention_heads": heads}
     return {"architecture": "FalconForCausalLM", **config, **more}
+
+
+def from_gguf(header: Header) -> dict[str, Any]:
+    """What tells the generations apart in a GGUF file: a second norm, or one key-value head."""
+    shared = header["falcon.attention.head_count_kv"]
+    new = "blk.0.attn_norm_2.weight" in header["tensor_names"]
+    return {"new_decoder_architecture": new, "num_kv_heads": shared, "multi_query": shared == 1}
 
 
 GROUPED: dict[str, Any] = {"new_decoder_architecture": True, "num_kv_heads": 8}
@@ -133,6 +141,19 @@ FAMILY = Family(
     ),
     architectures=decoder_architectures("Falcon", language_model=Head("language-model", tied=True, bias=False)),
     prefix="transformer.",
+    dialects=dialect(
+        "falcon",
+        "falcon",
+        "FalconForCausalLM",
+        (
+            *FUSED_ROWS,
+            Row("blk.{i}.attn_norm", "decoder.{i}.attention_norm_in", flow=("parallel-shared",)),
+            Row("blk.{i}.attn_norm", "decoder.{i}.feed_forward_norm_in", flow=("parallel",)),
+            Row("blk.{i}.attn_norm_2", "decoder.{i}.attention_norm_in", flow=("parallel",)),
+        ),
+        {**SIZES, "layer_norm_epsilon": "attention.layer_norm_epsilon", "ffn_hidden_size": "feed_forward_length"},
+        more=from_gguf,
+    ),
     unused=(r"(transformer\.)?h\.\d+\.self_attention\.(rotary_emb|maybe_rotary)\.inv_freq",),
     older_keys={
         "n_embed": "hidden_size",
