@@ -4,6 +4,7 @@ The 7B has one norm for both and one key-value head; 40B and 180B have a norm ea
 (Penedo et al. 2023, arXiv 2306.01116) are sequential, with ALiBi.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,11 @@ class Generation:
             "num_kv_heads": shared,
             "alibi": isinstance(get(POSITION), ALiBi),
         }
+
+
+def flows(*names: str) -> Callable[[Spec], bool]:
+    """Whether a spec's layers have one of these flows, after which files name their norms."""
+    return lambda spec: isinstance(spec.decoder, Stack) and spec.decoder.pattern[0].flow in names
 
 
 def part(name: str, lengths: tuple[int | str, ...], place: int) -> Row:
@@ -126,10 +132,10 @@ FAMILY = Family(
     ),
     rows=(
         Row("word_embeddings", "embedding.tokens", also=("lm_head",)),
-        Row("h.{i}.input_layernorm", "decoder.{i}.attention_norm_in", flow=("sequential", "parallel-shared")),
-        Row("h.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in", flow=("sequential",)),
-        Row("h.{i}.ln_attn", "decoder.{i}.attention_norm_in", flow=("parallel",)),
-        Row("h.{i}.ln_mlp", "decoder.{i}.feed_forward_norm_in", flow=("parallel",)),
+        Row("h.{i}.input_layernorm", "decoder.{i}.attention_norm_in", where=flows("sequential", "parallel-shared")),
+        Row("h.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in", where=flows("sequential")),
+        Row("h.{i}.ln_attn", "decoder.{i}.attention_norm_in", where=flows("parallel")),
+        Row("h.{i}.ln_mlp", "decoder.{i}.feed_forward_norm_in", where=flows("parallel")),
         part("q", ("r", 1, 1), 0),
         part("k", ("r", 1, 1), 1),
         part("v", ("r", 1, 1), 2),
@@ -147,9 +153,9 @@ FAMILY = Family(
         "FalconForCausalLM",
         (
             *FUSED_ROWS,
-            Row("blk.{i}.attn_norm", "decoder.{i}.attention_norm_in", flow=("parallel-shared",)),
-            Row("blk.{i}.attn_norm", "decoder.{i}.feed_forward_norm_in", flow=("parallel",)),
-            Row("blk.{i}.attn_norm_2", "decoder.{i}.attention_norm_in", flow=("parallel",)),
+            Row("blk.{i}.attn_norm", "decoder.{i}.attention_norm_in", where=flows("parallel-shared")),
+            Row("blk.{i}.attn_norm", "decoder.{i}.feed_forward_norm_in", where=flows("parallel")),
+            Row("blk.{i}.attn_norm_2", "decoder.{i}.attention_norm_in", where=flows("parallel")),
         ),
         {**SIZES, "layer_norm_epsilon": "attention.layer_norm_epsilon", "ffn_hidden_size": "feed_forward_length"},
         more=from_gguf,
