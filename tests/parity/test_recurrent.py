@@ -305,6 +305,23 @@ def test_a_translator_goes_on_where_it_stopped(kind: str, at: str) -> None:
 
 @pytest.mark.parametrize(("kind", "at"), WAYS)
 @torch.no_grad()
+def test_rows_may_go_on_by_different_lengths(kind: str, at: str) -> None:
+    spec = translator(kind, at, 2)
+    model = randomise(build(spec).double(), 2)
+    sources, targets = tokens([3, 6, 2], 2), tokens([5, 5, 5], 3)
+    whole = model(*padded(sources, "right"), decoder_input_ids=torch.tensor(targets)).logits
+    source, cache, encoded = Batch.from_lists(sources, order=range(3)), model.cache(3), None
+    for spans in (((0, 1), (0, 3), (0, 2)), ((1, 5), (3, 4), (2, 5))):
+        target = Batch.following([row[slice(*span)] for row, span in zip(targets, spans)], cache.seen)
+        states = model.run(source, target, cache, encoded=encoded)
+        encoded = states.encoder_hidden
+        parts = states.heads["language-model"].split(target.rows.lengths)
+        for found, row, span in zip(parts, whole, spans):
+            assert error(found, row[slice(*span)]) <= 1e-12
+
+
+@pytest.mark.parametrize(("kind", "at"), WAYS)
+@torch.no_grad()
 def test_batch_mates_change_nothing(kind: str, at: str) -> None:
     spec = translator(kind, at, 3)
     model = randomise(build(spec), 3)
