@@ -64,7 +64,9 @@ def test_int8_steps_are_half_a_scale_at_most():
     coded = Int8Linear.of(weight, None, 0)
     assert ((coded.weight - weight).abs() <= 0.5001 * coded.scale.unsqueeze(1)).all()
     assert torch.equal(coded.codes.abs().amax(1), torch.full((32,), 127, dtype=torch.int8))
-    hidden = torch.cat((tokens(50, 64), torch.full((1, 64), 3.0), torch.zeros(1, 64), 1e6 + torch.rand(1, 64)))
+    # The last has two neighbouring floats, between which there is no middle.
+    neighbours = torch.tensor([1e6, 1e6 + 0.0625]).repeat(1, 32)
+    hidden = torch.cat((tokens(50, 64), torch.full((1, 64), 3.0), torch.zeros(1, 64), neighbours))
     codes, scale, middle = token_codes(hidden)
     error = (codes.double() * scale.double() + middle.double() - hidden.double()).abs()
     assert (error <= 0.5001 * scale.double() + 1e-30).all()
