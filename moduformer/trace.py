@@ -6,7 +6,8 @@ its way; only layers whose attention weights are edited take the explicit path.
 
 Names, with the layer's number i from 0: `embedding` (and `decoder.embedding` of an encoder-decoder),
 `{stack}.{i}.hidden` (after the layer), `{stack}.{i}.feed_forward.output`, and for `attention` and `cross_attention`:
-`.q .k .v .weights .output`. With a cache, keys lie at their positions in the text instead of the columns of the grid.
+`.q .k .v .weights .output`. A recurrent decoder has the weights of its attention as `cross_attention.weights` of its
+last layer, with one head. With a cache, keys lie at their positions in the text instead of the columns of the grid.
 """
 
 from __future__ import annotations

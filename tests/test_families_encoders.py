@@ -76,6 +76,16 @@ def test_published_deberta_v3(tmp_path: Path) -> None:
         load_checkpoint(tmp_path, task="text-classification")
 
 
+@pytest.mark.parametrize("terms", ["c2p", "p2c", "c2p|p2c"])
+@pytest.mark.parametrize("shared", [False, True])
+@torch.no_grad()
+def test_every_set_of_terms(terms: str, shared: bool, tmp_path: Path) -> None:
+    theirs = deberta(pos_att_type=terms, share_att_key=shared, conv_kernel_size=3)
+    ours = load_checkpoint(save(theirs, tmp_path))
+    ids = torch.randint(5, VOCAB, (3, 11))
+    assert relative_error(ours(ids).logits, theirs(ids).logits) <= 1e-5
+
+
 @torch.no_grad()
 def test_long_texts_reach_the_last_buckets() -> None:
     config = DEBERTA | {"max_position_embeddings": 512, "position_buckets": 256}

@@ -143,13 +143,22 @@ def folder(tmp_path):
 
 
 def test_a_checkpoints_own_settings_are_taken_and_kept(folder, tmp_path) -> None:
-    stored = {"max_new_tokens": 3, "eos_token_id": [7, 9], "pad_token_id": -1, "top_k": 5, "cache_implementation": "x"}
+    stored = {
+        "max_new_tokens": 3,
+        "eos_token_id": [7, 9],
+        "pad_token_id": -1,
+        "top_k": 5,
+        "cache_implementation": "x",
+        "regex": "a+",
+        "seed": 1,
+    }
     (folder / "generation_config.json").write_text(json.dumps(stored))
     model = load(folder)
     assert model.generation_config == stored
     settings = GenerationSettings.of(model)
     assert (settings.max_new_tokens, settings.eos_token_id, settings.top_k) == (3, (7, 9), 5)
     assert settings.pad_token_id == model.spec.pad_id
+    assert settings.regex is settings.seed is None
     assert GenerationSettings.of(model, top_k=6, eos_token_id=None).eos_token_id == ()
     assert model.generate(torch.tensor([[4, 5]]), eos_token_id=[]).shape == (1, 5)
     model.save(tmp_path / "again")

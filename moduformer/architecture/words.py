@@ -22,6 +22,15 @@ from moduformer.architecture.parts import (
     Sinusoids,
     Stack,
 )
+from moduformer.architecture.recurrent import (
+    AdditiveAttention,
+    Bridge,
+    MultiplicativeAttention,
+    Readout,
+    Recurrent,
+    RecurrentDecoder,
+    Summary,
+)
 from moduformer.architecture.spec import Spec
 
 Lines = list[tuple[str, str]]
@@ -206,6 +215,43 @@ def _stack(stack: Stack) -> tuple[str, set[str]]:
     return f"{stack.layers} layers{', causal' if stack.causal else ''}", {"layers", "causal", "pattern"}
 
 
+def _recurrent(part: Recurrent) -> tuple[str, set[str]]:
+    ways = {"forward": "", "backward": ", read from the end", "both": " each way"}[part.direction]
+    bias = "biases" if part.bias else "no biases"
+    noun = "layer" if part.layers == 1 else "layers"
+    said = {"cell", "layers", "width", "direction", "bias"}
+    return f"{part.layers} {noun} of {part.width:,} {part.cell} cells{ways}, {bias}", said
+
+
+def _recurrent_decoder(part: RecurrentDecoder) -> tuple[str, set[str]]:
+    start = "begins with the encoder's states" if part.bridge is None else f"begins with a {words(part.bridge)}"
+    told = [words(part.cells), start]
+    if part.context is not None:
+        told.append(f"{words(part.context)} for the {'cells' if part.context_at == 'input' else 'readout'}")
+    return ", ".join(told), {"cells", "bridge", "context", "context_at"}
+
+
+def _bridge(part: Bridge) -> tuple[str, set[str]]:
+    made = {"last": "last state", "backward": "backward state", "summary": "summary"}[part.reads]
+    return f"projection of the {made}", {"reads"}
+
+
+def _readout(part: Readout) -> tuple[str, set[str]]:
+    return f"{part.width:,}, {part.activation} of {', '.join(part.reads)}", {"width", "activation", "reads"}
+
+
+def _summary(part: Summary) -> tuple[str, set[str]]:
+    return f"a summary of {part.width:,}", {"width"}
+
+
+def _additive(part: AdditiveAttention) -> tuple[str, set[str]]:
+    return f"additive attention of {part.width:,}", {"width"}
+
+
+def _multiplicative(part: MultiplicativeAttention) -> tuple[str, set[str]]:
+    return f"{part.score} attention", {"score"}
+
+
 def _head(head: Head) -> tuple[str, set[str]]:
     bias = "" if head.kind == "pool" else ", a bias" if head.bias else ", no bias"
     tie = ", tied to the token vectors" if head.tied else ""
@@ -223,6 +269,13 @@ PHRASES: dict[type, Callable[[Any], tuple[str, set[str]]]] = {
     MixtureOfExperts: _experts,
     Embedding: _embedding,
     Stack: _stack,
+    Recurrent: _recurrent,
+    RecurrentDecoder: _recurrent_decoder,
+    Bridge: _bridge,
+    Readout: _readout,
+    Summary: _summary,
+    AdditiveAttention: _additive,
+    MultiplicativeAttention: _multiplicative,
     Head: _head,
 }
 """How a part is said, and which of its fields that covers; what is left is said field by field."""

@@ -2,13 +2,14 @@
 
 from moduformer.architecture import ALiBi, Attention, Block, Embedding, FeedForward, Head, Norm, Spec, Stack
 from moduformer.families.family import DECODER_HEADS, Family, decoder_architectures
+from moduformer.families.gguf import FUSED_ROWS, PRE_NORMS, SIZES, dialect
 from moduformer.weights.config import HeadSize, Multiple, TokenIds, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
 
 BLOCK = "decoder.pattern.*"
 NORM = Norm(eps=1e-5)
-SIZES = {
+PUBLISHED = {
     "-560m": (24, 1024, 16),
     "-1b1": (24, 1536, 16),
     "-1b7": (24, 2048, 16),
@@ -63,6 +64,13 @@ FAMILY = Family(
     ),
     architectures=decoder_architectures("Bloom", language_model=Head("language-model", tied=True, bias=False)),
     prefix="transformer.",
+    dialects=dialect(
+        "bloom",
+        "bloom",
+        "BloomForCausalLM",
+        (*FUSED_ROWS, *PRE_NORMS),
+        {**SIZES, "layer_norm_epsilon": "attention.layer_norm_epsilon"},
+    ),
     older_keys={"n_embed": "hidden_size", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"},
     presets={
         f"{name}{size}": {
@@ -73,6 +81,6 @@ FAMILY = Family(
             "pad_token_id": 3,
         }
         for name in ("bloom", "bloomz")
-        for size, (layers, dim, heads) in SIZES.items()
+        for size, (layers, dim, heads) in PUBLISHED.items()
     },
 )

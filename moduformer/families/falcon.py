@@ -4,12 +4,14 @@ The 7B has one norm for both and one key-value head; 40B and 180B have a norm ea
 (Penedo et al. 2023, arXiv 2306.01116) are sequential, with ALiBi.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from moduformer.architecture import ALiBi, Attention, Block, Embedding, FeedForward, Head, Norm, Rotary, Spec, Stack
 from moduformer.errors import CheckpointError
 from moduformer.families.family import DECODER_HEADS, Family, decoder_architectures
+from moduformer.families.gguf import FUSED_ROWS, SIZES, Header, dialect
 from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Multiple, Rotation, TokenIds, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes, Slice
@@ -52,6 +54,11 @@ class Generation:
         }
 
 
+def flows(*names: str) -> Callable[[Spec], bool]:
+    """Whether a spec's layers have one of these flows, after which files name their norms."""
+    return lambda spec: isinstance(spec.decoder, Stack) and spec.decoder.pattern[0].flow in names
+
+
 def part(name: str, lengths: tuple[int | str, ...], place: int) -> Row:
     """One of q, k and v inside every group of queries that share a key and a value."""
     axes = Axes("(g s d) in", "(g s d) in", Slice("s", lengths, place))
@@ -62,6 +69,13 @@ def size(layers: int, dim: int, heads: int, **more: Any) -> dict[str, Any]:
     """The config of a published size."""
     config = {"num_hidden_layers": layers, "hidden_size": dim, "num_attention_heads": heads}
     return {"architecture": "FalconForCausalLM", **config, **more}
+
+
+def from_gguf(header: Header) -> dict[str, Any]:
+    """What tells the generations apart in a GGUF file: a second norm, or one key-value head."""
+    shared = header["falcon.attention.head_count_kv"]
+    new = "blk.0.attn_norm_2.weight" in header["tensor_names"]
+    return {"new_decoder_architecture": new, "num_kv_heads": shared, "multi_query": shared == 1}
 
 
 GROUPED: dict[str, Any] = {"new_decoder_architecture": True, "num_kv_heads": 8}
@@ -118,10 +132,10 @@ FAMILY = Family(
     ),
     rows=(
         Row("word_embeddings", "embedding.tokens", also=("lm_head",)),
-        Row("h.{i}.input_layernorm", "decoder.{i}.attention_norm_in", flow=("sequential", "parallel-shared")),
-        Row("h.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in", flow=("sequential",)),
-        Row("h.{i}.ln_attn", "decoder.{i}.attention_norm_in", flow=("parallel",)),
-        Row("h.{i}.ln_mlp", "decoder.{i}.feed_forward_norm_in", flow=("parallel",)),
+        Row("h.{i}.input_layernorm", "decoder.{i}.attention_norm_in", where=flows("sequential", "parallel-shared")),
+        Row("h.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in", where=flows("sequential")),
+        Row("h.{i}.ln_attn", "decoder.{i}.attention_norm_in", where=flows("parallel")),
+        Row("h.{i}.ln_mlp", "decoder.{i}.feed_forward_norm_in", where=flows("parallel")),
         part("q", ("r", 1, 1), 0),
         part("k", ("r", 1, 1), 1),
         part("v", ("r", 1, 1), 2),
@@ -133,6 +147,19 @@ FAMILY = Family(
     ),
     architectures=decoder_architectures("Falcon", language_model=Head("language-model", tied=True, bias=False)),
     prefix="transformer.",
+    dialects=dialect(
+        "falcon",
+        "falcon",
+        "FalconForCausalLM",
+        (
+            *FUSED_ROWS,
+            Row("blk.{i}.attn_norm", "decoder.{i}.attention_norm_in", where=flows("parallel-shared")),
+            Row("blk.{i}.attn_norm", "decoder.{i}.feed_forward_norm_in", where=flows("parallel")),
+            Row("blk.{i}.attn_norm_2", "decoder.{i}.attention_norm_in", where=flows("parallel")),
+        ),
+        {**SIZES, "layer_norm_epsilon": "attention.layer_norm_epsilon", "ffn_hidden_size": "feed_forward_length"},
+        more=from_gguf,
+    ),
     unused=(r"(transformer\.)?h\.\d+\.self_attention\.(rotary_emb|maybe_rotary)\.inv_freq",),
     older_keys={
         "n_embed": "hidden_size",

@@ -5,6 +5,7 @@ from typing import Any
 
 from moduformer.architecture import Attention, Block, FeedForward, Norm, Rotary, Stack
 from moduformer.families.family import Family
+from moduformer.families.gguf import dialect, gated_rows
 from moduformer.families.llama import BLOCK, architectures, without_keys
 from moduformer.families.llama import FAMILY as LLAMA
 from moduformer.weights.config import ACTIVATIONS, Only, RootScale, TokenIds, key
@@ -59,5 +60,7 @@ FAMILY = Family(
     architectures=architectures("Gemma", "ForSequenceClassification", "ForTokenClassification"),
     prefix="model.",
     unused=LLAMA.unused,
+    # llama.cpp adds the one to the norms' weights, and leaves the output out because it is tied.
+    dialects=dialect("gemma", "gemma", "GemmaForCausalLM", gated_rows(plus=1.0)),
     presets={f"gemma-{name}{kind}": config for name, config in SIZES.items() for kind in ("", "-it")},
 )

@@ -6,6 +6,7 @@ from typing import Any
 from moduformer.architecture import Stack
 from moduformer.families.family import Family
 from moduformer.families.gemma import LAYER, NORM, RULES, TEMPLATE, size
+from moduformer.families.gguf import Header, dialect, gated_rows
 from moduformer.families.llama import BLOCK, architectures
 from moduformer.families.llama import FAMILY as LLAMA
 from moduformer.weights.config import (
@@ -33,6 +34,16 @@ def read_windows(config: Config) -> list[int | None]:
 def write_windows(windows: list[int | None]) -> dict[str, Any]:
     """The keys that say so."""
     return {**layer_types(windows), "sliding_window": max(filter(None, windows), default=None)}
+
+
+def query_scalar(header: Header) -> dict[str, Any]:
+    """What a GGUF header leaves out: the 27B, which has 46 layers, scales by width over heads, others by the head."""
+    heads, dim = header["gemma2.attention.head_count"], header["gemma2.embedding_length"]
+    return {
+        "query_pre_attn_scalar": dim // heads
+        if header["gemma2.block_count"] == 46
+        else header["gemma2.attention.key_length"]
+    }
 
 
 NAME = "Gemma2ForCausalLM"
@@ -69,5 +80,16 @@ FAMILY = Family(
     architectures=architectures("Gemma2", "ForSequenceClassification", "ForTokenClassification"),
     prefix="model.",
     unused=LLAMA.unused,
+    dialects=dialect(
+        "gemma2",
+        "gemma2",
+        "Gemma2ForCausalLM",
+        (
+            *gated_rows(plus=1.0),
+            Row("blk.{i}.post_attention_norm", "decoder.{i}.attention_norm_out", plus=1.0),
+            Row("blk.{i}.post_ffw_norm", "decoder.{i}.feed_forward_norm_out", plus=1.0),
+        ),
+        more=query_scalar,
+    ),
     presets={f"gemma-2-{name}{kind}": config for name, config in SIZES.items() for kind in ("", "-it")},
 )

@@ -5,12 +5,21 @@ from typing import Any
 
 from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
 from moduformer.families.family import Architecture, Family
+from moduformer.families.gguf import FUSED_ROWS, PRE_NORMS, dialect
 from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Only, TokenIds, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
 
 BLOCK = "decoder.pattern.*"
 TRANSPOSED = Axes("in out", "out in")
+GGUF = {
+    "n_layer": "block_count",
+    "n_embd": "embedding_length",
+    "n_inner": "feed_forward_length",
+    "n_head": "attention.head_count",
+    "n_positions": "context_length",
+    "layer_norm_epsilon": "attention.layer_norm_epsilon",
+}
 LANGUAGE_MODEL = Head("language-model", tied=True, bias=False)
 
 
@@ -102,6 +111,7 @@ FAMILY = Family(
     },
     prefix="transformer.",
     unused=(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)",),
+    dialects=dialect("gpt2", "gpt2", "GPT2LMHeadModel", (*FUSED_ROWS, *PRE_NORMS), GGUF),
     presets={
         "gpt2": size(12, 768, 12),
         "gpt2-medium": size(24, 1024, 16),

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from moduformer.architecture import Attention, Block, Embedding, FeedForward, Norm, Rotary, Spec, Stack
-from moduformer.families.family import Architecture, Dialect, Family, decoder_architectures
+from moduformer.families.family import Architecture, Family, decoder_architectures
+from moduformer.families.gguf import dialect, gated_rows
 from moduformer.weights.config import ACTIVATIONS, HeadSize, Otherwise, Rotation, Rule, TokenIds, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
@@ -28,31 +29,10 @@ def size(layers: int, dim: int, heads: int, width: int, **more: Any) -> dict[str
     }
 
 
-def from_gguf(header: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a GGUF file whose architecture is "llama", from its key-value header."""
-    heads = header["llama.attention.head_count"]
-    dim = header["llama.embedding_length"]
-    config = {
-        "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
-        "vocab_size": header.get("llama.vocab_size", len(header["tokenizer.ggml.tokens"])),
-        "hidden_size": dim,
-        "num_hidden_layers": header["llama.block_count"],
-        "intermediate_size": header["llama.feed_forward_length"],
-        "num_attention_heads": heads,
-        "num_key_value_heads": header.get("llama.attention.head_count_kv", heads),
-        "head_dim": header.get("llama.attention.key_length", header.get("llama.rope.dimension_count", dim // heads)),
-        "rms_norm_eps": header["llama.attention.layer_norm_rms_epsilon"],
-        "rope_theta": header.get("llama.rope.freq_base", 10000.0),
-        "max_position_embeddings": header["llama.context_length"],
-        "tie_word_embeddings": "output.weight" not in header["tensor_names"],
-    }
-    for role in ("bos", "eos"):
-        if (number := header.get(f"tokenizer.ggml.{role}_token_id")) is not None:
-            config[f"{role}_token_id"] = number
-    if (number := header.get("tokenizer.ggml.padding_token_id")) is not None:
-        config["pad_token_id"] = number
-    return config
+def head_size(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The width of a head where a GGUF header says it only as that of rotary positions."""
+    turned = header.get("llama.rope.dimension_count")
+    return {"head_dim": turned} if turned and "llama.attention.key_length" not in header else {}
 
 
 def without_keys(*names: str) -> tuple[Rule, ...]:
@@ -177,23 +157,5 @@ FAMILY = Family(
             tie_word_embeddings=True,
         ),
     },
-    dialects={
-        "gguf": Dialect(
-            from_gguf,
-            (
-                Row("token_embd.weight", "embedding.tokens.weight", also=("output.weight",)),
-                Row("blk.{i}.attn_norm", "decoder.{i}.attention_norm_in"),
-                Row("blk.{i}.attn_q", "decoder.{i}.attention.q", PAIRED),
-                Row("blk.{i}.attn_k", "decoder.{i}.attention.k", PAIRED),
-                Row("blk.{i}.attn_v", "decoder.{i}.attention.v"),
-                Row("blk.{i}.attn_output", "decoder.{i}.attention.out"),
-                Row("blk.{i}.ffn_norm", "decoder.{i}.feed_forward_norm_in"),
-                Row("blk.{i}.ffn_gate", "decoder.{i}.feed_forward.gate"),
-                Row("blk.{i}.ffn_up", "decoder.{i}.feed_forward.value"),
-                Row("blk.{i}.ffn_down", "decoder.{i}.feed_forward.down"),
-                Row("output_norm", "decoder.norm"),
-                Row("output.weight", "heads.language-model.weight"),
-            ),
-        )
-    },
+    dialects=dialect("llama", "llama", "LlamaForCausalLM", gated_rows(PAIRED), more=head_size),
 )

@@ -5,6 +5,7 @@ from typing import Any
 
 from moduformer.architecture import Attention, Block, FeedForward, Norm, Rotary, Stack
 from moduformer.families.family import Family
+from moduformer.families.gguf import dialect, gated_rows
 from moduformer.families.llama import BLOCK, architectures, without_keys
 from moduformer.families.llama import FAMILY as LLAMA
 from moduformer.weights.config import Config, LayerWindows, TokenIds, by_layer_types, key, layer_count, layer_types
@@ -72,5 +73,6 @@ FAMILY = Family(
     architectures=architectures("Qwen2", span_prefix="transformer."),
     prefix="model.",
     unused=LLAMA.unused,
+    dialects=dialect("qwen2", "qwen2", "Qwen2ForCausalLM", gated_rows()),
     presets={f"{name}{kind}": config for name, config in SIZES.items() for kind in ("", "-instruct")},
 )

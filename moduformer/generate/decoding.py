@@ -174,6 +174,10 @@ def check_writes(model: Model) -> None:
     """Raises `TextError` for a model that cannot continue a text."""
     if model.spec.head("language-model") is None or model.spec.decoder is None:
         raise TextError("only a model with a decoder and a language-model head can continue a text")
+    if model.spec.reads_backward:
+        raise TextError(
+            "this model reads from a text's end and tells the token before; it scores texts, and writes none"
+        )
 
 
 def _prefixes(prefix: Sequence[int] | Sequence[Sequence[int]] | None, start: int | None, count: int) -> list[list[int]]:

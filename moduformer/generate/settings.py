@@ -148,7 +148,9 @@ class GenerationSettings:
             if value is not None and not (name.endswith("_token_id") and isinstance(value, int) and value < 0)
         }
         try:
-            base = base.override(**{name: value for name, value in stored.items() if name in _NAMES})
+            base = base.override(
+                **{name: value for name, value in stored.items() if name in _NAMES and name not in _OURS}
+            )
         except TextError as error:
             raise TextError(f"generation_config.json of this model: {error}") from None
         chosen = base.override(**overrides)
@@ -307,6 +309,8 @@ _RANGES: dict[str, tuple[type, float, float]] = {
     "bos_token_id": (int, 0, MAX_TOKENS),
     "decoder_start_token_id": (int, 0, MAX_TOKENS),
 }
+_OURS = ("regex", "json_schema", "seed")
+"""What only a caller decides, whatever a file says."""
 _OF_SAMPLING = ("temperature", "top_p", "min_p", "typical_p")
 _OLDER = (
     *("max_length", "min_length", "do_sample", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty"),

@@ -93,7 +93,7 @@ def load_checkpoint(
         rows = (
             member.rows
             if dialect is None
-            else dialect.rows + tuple(r for r in member.rows if r.name.startswith("heads."))
+            else dialect.rows + _heads_besides(member.rows, dialect.rows)
         )
         found = _names(tensors, member)
         spec = _without_absent_pool(spec, rows, found)
@@ -114,6 +114,12 @@ def load_checkpoint(
     stored = read_generation_config(path)
     model.generation_config = None if stored is None else as_data(stored, "", notes)
     return model.eval()
+
+
+def _heads_besides(rows: tuple[Row, ...], given: tuple[Row, ...]) -> tuple[Row, ...]:
+    """A family's rows of heads that a dialect has no row for."""
+    had = {row.name.removesuffix(".weight") for row in given}
+    return tuple(r for r in rows if r.name.startswith("heads.") and r.name.removesuffix(".weight") not in had)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -372,6 +378,8 @@ def _fill(
         with torch.no_grad():
             source, target = entry.pair(stored, views[entry.name])
             target.copy_(source)
+            if entry.plus:
+                target.sub_(entry.plus)
         for other in entry.also:
             if other in found and other != name:
                 _check_same(tensors, stored, found[name], found[other])
@@ -494,6 +502,8 @@ def _rewritten(origin: Origin, spec: Spec) -> dict[str, Any] | None:
 
 def _to_file(entry: Entry, value: Tensor, dtype: torch.dtype | None, begun: Tensor | None) -> Tensor:
     """A file's tensor; `begun` is the one that already holds other parts of it."""
+    if entry.plus:
+        value = value + entry.plus
     if dtype is not None and dtype != value.dtype and torch.equal(value.to(dtype).to(value.dtype), value):
         value = value.to(dtype)
     if entry.axes is None:

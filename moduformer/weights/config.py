@@ -430,7 +430,7 @@ def write(spec: Spec, rules: tuple[Rule, ...]) -> dict[str, Any]:
         try:
             found.update(rule.write(lambda path: look_up(spec, path)))
         except (KeyError, AttributeError, TypeError):
-            # A family is asked about any spec, of parts its rules do not know; what it writes is read back and compared.
+            # A family is asked about any spec, of parts its rules do not know; what it writes is read back to compare.
             continue
     return found
 

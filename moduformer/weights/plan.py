@@ -27,8 +27,8 @@ class Row:
     name is their number in the stack. "sources." and "targets." are the embeddings of what encoder and decoder read. A
     row marked `head` never carries the family's prefix. `also` are other names, without prefix, under which files hold
     the same numbers because they are tied. Several rows may read one tensor, a slice each (see `views.Slice`). A row
-    with a `flow` is only for layers of such a flow (see `architecture.Block`), whose norms files name after it; one
-    with a `where` only for specs of which that is true. Where an `optional` tensor is absent, the part is zero.
+    with a `where` is only for specs of which that is true. Where an `optional` tensor is absent, the part is zero.
+    Files hold the part's numbers with `plus` added.
     """
 
     file: str
@@ -36,9 +36,9 @@ class Row:
     axes: Axes | None = None
     also: tuple[str, ...] = ()
     head: bool = False
-    flow: tuple[str, ...] = ()
     where: Callable[[Spec], bool] | None = None
     optional: bool = False
+    plus: float = 0.0
 
 
 NATIVE_ROWS = (Row("", ""),)
@@ -56,6 +56,7 @@ class Entry:
     known: Mapping[str, int] = field(default_factory=dict)
     also: tuple[str, ...] = ()
     optional: bool = False
+    plus: float = 0.0
 
     def pair(self, file: Tensor, model: Tensor) -> tuple[Tensor, Tensor]:
         """Both sides as views of equal shape."""
@@ -90,6 +91,7 @@ def expand(rows: Iterable[Row], model: Model, prefix: str) -> list[Entry]:
                             known=known,
                             also=tuple(other.format(**numbers) + suffix for other in row.also),
                             optional=row.optional,
+                            plus=row.plus,
                         )
                     )
     _check_cover(entries, model, views)
@@ -162,11 +164,7 @@ def _repeats(row: Row, spec: Spec) -> list[dict[str, int]]:
     if not isinstance(stack, Stack):
         return [{"i": i} for i in range(stack.weight_sets)]
     period = len(stack.pattern)
-    layers = [
-        {"i": i, "group": i // period, "inner": i % period}
-        for i in range(stack.weight_sets)
-        if not row.flow or stack.block(i).flow in row.flow
-    ]
+    layers = [{"i": i, "group": i // period, "inner": i % period} for i in range(stack.weight_sets)]
     if "{expert}" not in row.name:
         return layers
     return [numbers | {"expert": e} for numbers in layers for e in range(_experts(stack.block(numbers["i"])))]

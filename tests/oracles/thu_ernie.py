@@ -1,7 +1,7 @@
 """Zhang et al. 2019 (arXiv 1905.07129), written from the paper's equations, for one text at a time and without padding.
 
-Weights come as a dict with the tensor names of the authors' checkpoint. Where the paper leaves something open (residuals,
-norms, what a token without an entity contributes) the comments say what the released code does.
+Weights come as a dict with the tensor names of the authors' checkpoint. Where the paper leaves something open
+(residuals, norms, what a token without an entity contributes) the comments say what the released code does.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from moduformer.architecture import (
 from moduformer.batch import Batch
 from moduformer.blocks.recurrent import Recurrent as RecurrentBlock
 from moduformer.errors import SpecError, TextError
+from moduformer.generate.decoding import Decoding
 from moduformer.model import Model, build
 from moduformer.trace import Trace
 
@@ -304,6 +305,23 @@ def test_a_translator_goes_on_where_it_stopped(kind: str, at: str) -> None:
 
 @pytest.mark.parametrize(("kind", "at"), WAYS)
 @torch.no_grad()
+def test_rows_may_go_on_by_different_lengths(kind: str, at: str) -> None:
+    spec = translator(kind, at, 2)
+    model = randomise(build(spec).double(), 2)
+    sources, targets = tokens([3, 6, 2], 2), tokens([5, 5, 5], 3)
+    whole = model(*padded(sources, "right"), decoder_input_ids=torch.tensor(targets)).logits
+    source, cache, encoded = Batch.from_lists(sources, order=range(3)), model.cache(3), None
+    for spans in (((0, 1), (0, 3), (0, 2)), ((1, 5), (3, 4), (2, 5))):
+        target = Batch.following([row[slice(*span)] for row, span in zip(targets, spans)], cache.seen)
+        states = model.run(source, target, cache, encoded=encoded)
+        encoded = states.encoder_hidden
+        parts = states.heads["language-model"].split(target.rows.lengths)
+        for found, row, span in zip(parts, whole, spans):
+            assert error(found, row[slice(*span)]) <= 1e-12
+
+
+@pytest.mark.parametrize(("kind", "at"), WAYS)
+@torch.no_grad()
 def test_batch_mates_change_nothing(kind: str, at: str) -> None:
     spec = translator(kind, at, 3)
     model = randomise(build(spec), 3)
@@ -330,6 +348,30 @@ def test_an_edit_of_the_alignment_changes_the_translation() -> None:
             plain, edited = model(ids, decoder_input_ids=told), model(ids, decoder_input_ids=told, trace=trace)
         assert not torch.allclose(plain.logits, edited.logits)
         assert trace[name][..., 0].eq(1).all()
+
+
+def test_a_backward_model_is_not_asked_to_continue_a_text() -> None:
+    spec = language_model(1)
+    model = build(replace(spec, decoder=replace(spec.decoder, direction="backward")), seed=0)
+    with pytest.raises(TextError, match="writes none"):
+        model.generate(torch.tensor([[3, 4]]))
+
+
+@pytest.mark.parametrize(("kind", "at"), WAYS)
+def test_beams_change_places(kind: str, at: str) -> None:
+    spec = translator(kind, at, 1)
+    model = randomise(build(spec).double(), 1)
+    sources = tokens([4, 2], 1)
+    decoding = Decoding(model, sources)
+    decoding.select([0, 0, 1, 1])
+    decoding.advance([3, 4, 5, 6])
+    decoding.select([1, 0, 3, 3])
+    found = decoding.advance([7, 8, 9, 10])
+    texts = [[1, 4, 7], [1, 3, 8], [1, 6, 9], [1, 6, 10]]
+    rows = [sources[0], sources[0], sources[1], sources[1]]
+    with torch.no_grad():
+        whole = model(*padded(rows, "right"), decoder_input_ids=torch.tensor(texts)).logits
+    assert error(found, whole[:, -1]) <= 1e-12
 
 
 # Training ---------------------------------------------------------------------------------------------------------
