@@ -1,4 +1,4 @@
-"""How a family of language models and an image encoder become one family: the text's own rules and rows, one level down."""
+"""A language model and an image encoder as one family: the text's own rules and rows, one level down."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -56,7 +56,7 @@ def compose(
     older_names: tuple[tuple[str, str], ...] = (),
     variant: Callable[[Config], Family] | None = None,
 ) -> Family:
-    """A family whose text is the class `architecture` of `text`, behind `vision`; `rules` and `rows` are the image's."""
+    """A family whose text is the class `architecture` of `text`; `vision`, `rules` and `rows` are the image's."""
     heads = text.architecture(architecture).heads
     return Family(
         model_type=model_type,
@@ -67,8 +67,10 @@ def compose(
             f"{name}ForConditionalGeneration": Architecture(heads, prefix="", image_heads=image_heads),
             f"{name}Model": Architecture(prefix="", image_heads=image_heads),
         },
-        unused=(rf"{lead}(.*\.)?(rotary_emb\.inv_freq|EncDecAttention\.relative_attention_bias\.weight)",)
-        + (r".*embeddings\.position_ids",),
+        unused=(
+            rf"{lead}(.*\.)?(rotary_emb\.inv_freq|EncDecAttention\.relative_attention_bias\.weight)",
+            r".*embeddings\.position_ids",
+        ),
         presets=presets,
         older_names=older_names,
         variant=variant,
