@@ -49,6 +49,7 @@ MODEL_TYPES = {
     "llava": "llava",
     "marian": "marian",
     "mbart": "mbart",
+    "minigpt4": "minigpt4",
     "mistral": "mistral",
     "mixtral": "mixtral",
     "moduformer": "native",
