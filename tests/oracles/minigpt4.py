@@ -177,7 +177,11 @@ def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
         name = f"visual_encoder.blocks.{layer}"
         normed(f"{name}.norm1", eye)
         normed(f"{name}.norm2", eye)
-        found |= {f"{name}.attn.qkv.weight": (3 * eye, eye), f"{name}.attn.q_bias": (eye,), f"{name}.attn.v_bias": (eye,)}
+        found |= {
+            f"{name}.attn.qkv.weight": (3 * eye, eye),
+            f"{name}.attn.q_bias": (eye,),
+            f"{name}.attn.v_bias": (eye,),
+        }
         dense(f"{name}.attn.proj", eye, eye)
         dense(f"{name}.mlp.fc1", eye, sizes.eye_width)
         dense(f"{name}.mlp.fc2", sizes.eye_width, eye)
