@@ -5,6 +5,8 @@ import math
 import pytest
 
 from moduformer.errors import TrainingError
+from moduformer.families import spec
+from moduformer.train.recipes import recipe
 from moduformer.train.schedule import Constant, Cosine, InverseSquareRoot, LinearWarmup, SlantedTriangular
 
 
@@ -61,3 +63,13 @@ def test_runs_of_a_few_steps_have_a_rate(schedule, total):
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(TrainingError, match="share"):
         LinearWarmup(share)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [("all-MiniLM-L6-v2", 2e-4), ("multilingual-e5-small", 1e-4), ("bert-base-uncased", 5e-5), ("bert-tiny", 2e-4)],
+)
+def test_larger_models_get_lower_rates(name: str, rate: float) -> None:
+    assert recipe("plain").for_model(spec(name)).settings.learning_rate == pytest.approx(rate)
+    assert recipe("plain", learning_rate=3e-4).for_model(spec(name)).settings.learning_rate == 3e-4
+    assert recipe("plain", epochs=2).for_model(spec(name)).settings.learning_rate == pytest.approx(rate)

@@ -11,13 +11,23 @@ from moduformer.batch import Rows
 from moduformer.blocks.feed_forward import FeedForward
 
 
+class Router(nn.Linear):
+    """The experts' scores, in at least float32, or close experts change places (Fedus et al. 2022, section 2.4)."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """`[tokens, dim]` to `[tokens, experts]`."""
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        bias = None if self.bias is None else self.bias.to(wide)
+        return F.linear(hidden.to(wide), self.weight.to(wide), bias)
+
+
 class MixtureOfExperts(nn.Module):
     """y = sum over the chosen experts of p_i(x) E_i(x) (Shazeer et al. 2017, eq. 1; Fedus et al. 2022, eq. 2)."""
 
     def __init__(self, settings: architecture.MixtureOfExperts, dim: int) -> None:
         super().__init__()
         self.settings = settings
-        self.router = nn.Linear(dim, settings.experts, bias=settings.router_bias)
+        self.router = Router(dim, settings.experts, bias=settings.router_bias)
         self.experts = nn.ModuleList(FeedForward(settings.expert, dim) for _ in range(settings.experts))
 
     def forward(self, hidden: Tensor, rows: Rows) -> Tensor:
@@ -33,10 +43,7 @@ class MixtureOfExperts(nn.Module):
     def route(self, hidden: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
         """The weights and the numbers of each token's experts, `[tokens, active]` both; -1 where an expert is full."""
         settings = self.settings
-        # A probability needs at least float32, or close experts change places.
-        scores = self.router(hidden)
-        probabilities = scores.softmax(-1, dtype=None if scores.dtype == torch.float64 else torch.float32)
-        weights, chosen = probabilities.topk(settings.active, dim=-1)
+        weights, chosen = self.router(hidden).softmax(-1).topk(settings.active, dim=-1)
         if settings.normalised:
             weights = weights / weights.sum(-1, keepdim=True)
         if settings.capacity is not None:

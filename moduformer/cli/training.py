@@ -36,7 +36,9 @@ def train(
     ] = None,
     few_shot: Annotated[int | None, typer.Option(min=1, help="Train on so many rows of each class only.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak rate of the top layer.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak rate of the top layer; by default lower for larger models.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step.")] = None,
     class_weight: Annotated[str | None, typer.Option(help="'balanced' lets rare classes count more.")] = None,
     max_length: Annotated[int | None, typer.Option(min=4, help="Tokens of a window over a long text.")] = None,

@@ -8,7 +8,6 @@ from moduformer.architecture import (
     Embedding,
     FeedForward,
     Head,
-    Norm,
     RelativeSinusoids,
     Spec,
     Stack,

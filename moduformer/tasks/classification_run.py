@@ -132,6 +132,8 @@ def train_run(
     _make_folder(folder)
     _write_json(folder / "settings.json", _resolved(settings, recipe, data, command))
     trained = classifier.fit_examples(data.train, data.evaluation, callbacks=callbacks, folder=folder, resume=resume)
+    recipe = trained.recipe
+    _write_json(folder / "settings.json", _resolved(settings, recipe, data, command))
     for note in trained.model.notes:
         say(note)
     history = trained.history
@@ -341,8 +343,9 @@ def dry_run(settings: RunSettings, steps: int = 4) -> dict[str, Any]:
     check_trainable(data.train, data.evaluation)
     classifier = settings.estimator()
     recipe = classifier.resolved_recipe()
-    loop = recipe.settings
     model = new_classifier(settings.model, data.train.classes, settings.seed, settings.device)
+    recipe = recipe.for_model(model.spec)
+    loop = recipe.settings
     read = windower(model, settings.max_length, settings.stride)
     lengths = np.asarray(read.count(data.train.texts, data.train.pairs))
     texts = read(data.train.texts, data.train.pairs)

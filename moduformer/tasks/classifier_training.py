@@ -71,11 +71,12 @@ class Training:
 
 @dataclass
 class Trained:
-    """A trained classifier, how its training went, and what it read."""
+    """A trained classifier, how its training went, what it read, and the recipe as it was used for this model."""
 
     model: Model
     history: History | None
     windows: WindowedTexts
+    recipe: Recipe
     adaptation: History | None = None
     lora: Any = None
 
@@ -92,11 +93,12 @@ def train_classifier(job: Training) -> Trained:
     if job.patience is not None:
         job = _with_rows_to_choose_by(job)
     model = new_classifier(job.source, job.examples.classes, job.recipe.settings.seed, job.device)
+    job = replace(job, recipe=job.recipe.for_model(model.spec))
     read = windower(model, job.max_length, job.stride)
     texts = read(job.examples.texts, job.examples.pairs)
     adaptation = _adapt(model, texts.encoded, job)
     if adaptation is not None and adaptation.ended == TERMINATED:
-        return Trained(model, adaptation, texts, adaptation)
+        return Trained(model, adaptation, texts, job.recipe, adaptation)
     lora = _attach_lora(model, job)
     history = train(
         model,
@@ -110,7 +112,7 @@ def train_classifier(job: Training) -> Trained:
         folder=job.folder,
         resume=job.resume,
     )
-    return Trained(model, history, texts, adaptation, lora)
+    return Trained(model, history, texts, job.recipe, adaptation, lora)
 
 
 def new_classifier(source: str | Path, classes: LabelSet, seed: int, device: str | None = None) -> Model:
@@ -296,7 +298,7 @@ def _fit_features(job: Training) -> Trained:
         for name, value in (("weight", weight), ("bias", bias)):
             head.get_parameter(name).copy_(torch.from_numpy(np.asarray(value, dtype=np.float32)))
     model.labels = job.examples.classes.names
-    return Trained(model, None, texts)
+    return Trained(model, None, texts, job.recipe)
 
 
 def _fit_each_class(

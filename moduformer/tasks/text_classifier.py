@@ -63,7 +63,7 @@ class TextClassifier(Classifier):
         recipe: "plain" (all layers), "ulmfit" (discriminative rates and gradual unfreezing, Howard & Ruder 2018),
             "lora" (low-rank adapters, Hu et al. 2022, merged when saved) or "features" (a linear head on the frozen
             encoder's mean states).
-        epochs, learning_rate, batch_size: None takes the recipe's.
+        epochs, learning_rate, batch_size: None takes the recipe's; its rate is lower for deeper and wider models.
         class_weight: None, "balanced", or a dict of label to weight.
         random_state: seed of everything random; equal seeds give equal models.
         max_length: tokens of a window, special tokens included; None takes what the model reads, at most 512.
@@ -81,6 +81,7 @@ class TextClassifier(Classifier):
         model_: the `moduformer.Model`.
         report_: how many texts, windows and tokens were trained on.
         history_: losses and evaluations of the training (None for "features").
+        recipe_: the recipe with every setting that was used.
         multi_label_: whether a text may have any number of labels.
     """
 
@@ -185,6 +186,7 @@ class TextClassifier(Classifier):
         self._take(trained.model, examples.classes, examples.multi_label)
         self.adapter_ = trained.lora
         self.history_ = trained.history
+        self.recipe_ = trained.recipe
         self.report_ = trained.windows.report() | {"max_length": self._windower.max_length}
         return trained
 

@@ -436,20 +436,19 @@ def write(spec: Spec, rules: tuple[Rule, ...]) -> dict[str, Any]:
 
 
 def look_up(spec: Any, path: str) -> Any:
-    """The value at a path; for `*` that of the first block. Raises `KeyError` where there is no such part."""
-    value = spec
-    for name in path.split("."):
-        if value is None or (isinstance(value, tuple) and not value):
-            raise KeyError(path)
-        if isinstance(value, tuple):
-            value = value[0] if name == "*" else next((item for item in value if item.kind == name), None)
-            if value is None:
-                raise KeyError(path)
-        elif hasattr(value, name):
-            value = getattr(value, name)
-        else:
-            raise KeyError(path)
-    return value
+    """The value at a path; for `*` of the first block that has it. Raises `KeyError` where there is no such part."""
+    name, _, rest = path.partition(".")
+    if isinstance(spec, tuple):
+        for item in spec:
+            if name in ("*", getattr(item, "kind", None)):
+                try:
+                    return look_up(item, rest) if rest else item
+                except KeyError:
+                    continue
+        raise KeyError(path)
+    if spec is None or not hasattr(spec, name):
+        raise KeyError(path)
+    return look_up(getattr(spec, name), rest) if rest else getattr(spec, name)
 
 
 def _assign(part: Any, values: Mapping[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import pkgutil
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from moduformer.batch import Batch
+from moduformer.errors import CheckpointError, SpecError
 from moduformer.families import family
 from moduformer.model import Model
 from moduformer.weights.checkpoint import load_checkpoint
@@ -170,3 +172,71 @@ def test_step_by_step_with_a_cache(family_name: str, seed: int, chunk: int, tmp_
             if read[row] >= len(rows[row]):
                 expected = oracle.forward(tensors, config, rows[row], name)["logits"]
                 assert relative_error(torch.cat(part), expected) <= 1e-5
+
+
+BUFFERS = {
+    "baichuan": "model.layers.0.self_attn.rotary_emb.inv_freq",
+    "chatglm": "transformer.layers.0.attention.rotary_emb.inv_freq",
+    "chatglm2": "transformer.rotary_pos_emb.inv_freq",
+    "glm_130b": "mixins.rotary-embedding.rotary_emb.inv_freq",
+    "gpt_pangu": "transformer.h.0.attn.bias",
+    "internlm": "model.layers.0.self_attn.rotary_emb.inv_freq",
+    "internlm2": "model.layers.0.attention.rotary_emb.inv_freq",
+}
+
+
+@pytest.mark.parametrize("family_name", BUFFERS)
+def test_buffers_of_published_files_are_no_parameters(family_name: str, tmp_path: Path) -> None:
+    oracle = ORACLES[family_name]
+    name = next((n for n in oracle.CLASSES if n.endswith(("CausalLM", "Generation"))), oracle.CLASSES[0])
+    config, tensors = checkpoint(oracle, name, 1, tmp_path, torch.float32)
+    save_file({**tensors, BUFFERS[family_name]: torch.ones(4)}, tmp_path / "model.safetensors")
+    model = load_checkpoint(tmp_path)
+    assert error(model, oracle, tensors, config, texts(oracle, config, 1), "right") <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("family_name", "key", "value"),
+    [
+        ("baichuan", "hidden_act", "mish"),
+        ("internlm", "rotary", {"type": "yarn"}),
+        ("internlm2", "rope_scaling", {"type": "longrope", "factor": 2.0}),
+        ("internlm2", "pretraining_tp", 2),
+        ("chatglm", "position_encoding_2d", False),
+        ("chatglm", "pre_seq_len", 128),
+        ("chatglm", "quantization_bit", 4),
+        ("chatglm2", "rope_ratio", 16),
+        ("chatglm2", "add_bias_linear", True),
+        ("chatglm2", "multi_query_attention", False),
+        ("chatglm2", "apply_residual_connection_post_layernorm", True),
+        ("glm", "relative_encoding", True),
+        ("glm", "block_position_encoding", False),
+        ("glm", "attention_scale", 8.0),
+        ("gpt_pangu", "scale_attn_weights", False),
+    ],
+)
+def test_what_no_spec_can_say_is_refused_by_name(family_name: str, key: str, value: object) -> None:
+    config = ORACLES[family_name].config(random.Random(1)) | {key: value}
+    with pytest.raises(CheckpointError, match=rf"{key}|rotary"):
+        family(family_name).read(config)
+
+
+@pytest.mark.parametrize("family_name", ORACLES)
+def test_damaged_configs_end_in_an_error_for_people(family_name: str) -> None:
+    oracle, member = ORACLES[family_name], family(family_name)
+    for seed in DRAWS:
+        config = oracle.config(random.Random(seed))
+        for key in config:
+            for junk in (None, "x", -1, 0, 10**30, 0.5, [], {}, {"type": "dynamic", "factor": "x"}, float("nan")):
+                with contextlib.suppress(CheckpointError, SpecError):
+                    member.read({**config, key: junk}, oracle.CLASSES[0])
+
+
+def test_a_vocabulary_without_known_blanks_asks_for_them() -> None:
+    config = ORACLES["glm"].config(random.Random(1))
+    del config["sop_token_id"]
+    with pytest.raises(CheckpointError, match="add sop_token_id"):
+        family("glm").read(config)
+    published = family("glm").read({**config, "vocab_size": 50304} | dict.fromkeys(("eos_token_id",), 50258))
+    assert published.infilling is not None
+    assert published.infilling.start == 50257

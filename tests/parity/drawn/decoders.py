@@ -244,7 +244,7 @@ LABELLED = ("ForSequenceClassification", "ForTokenClassification")
 
 REFERENCES = (
     Reference("openai-gpt", ("OpenAIGPTModel", "OpenAIGPTLMHeadModel", "OpenAIGPTForSequenceClassification"), _openai),
-    # These four compute their scores, or the softmax, in float32.
+    # These three compute their scores, or the softmax, in float32.
     Reference("gpt_neo", classes("GPTNeo", "ForCausalLM"), _gpt_neo, double=1e-6),
     Reference(
         "gptj",
@@ -257,7 +257,6 @@ REFERENCES = (
         "biogpt",
         ("BioGptModel", "BioGptForCausalLM", "BioGptForTokenClassification", "BioGptForSequenceClassification"),
         _biogpt,
-        double=1e-6,
     ),
     # Slopes are float32 numbers.
     Reference("bloom", classes("Bloom", "ForCausalLM"), _bloom, positions=False, double=1e-6),
