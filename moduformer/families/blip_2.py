@@ -3,6 +3,7 @@
 A ViT-g, a Q-Former whose queries look at its patches, and a language model in whose text the queries stand.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -101,8 +102,9 @@ TEXTS = {
 
 def family(model_type: str, config: Config) -> Family:
     """The family of a config, by its language model. Raises `CheckpointError` for one that is not here."""
-    text = (config.get("text_config") or {}).get("model_type", "opt")
-    if text not in TEXTS:
+    given = config.get("text_config") or {}
+    text = given.get("model_type", "opt") if isinstance(given, Mapping) else given
+    if not isinstance(text, str) or text not in TEXTS:
         raise CheckpointError(f"config.json: text_config.model_type is {text!r:.80}; supported: {', '.join(TEXTS)}")
     return _with_text(model_type, text)
 

@@ -1,5 +1,6 @@
 """Families that see, against `transformers`: same files in, same numbers out, same files back, same greedy texts."""
 
+import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import pytest
 import torch
 import transformers
 
+from moduformer.errors import CheckpointError, TextError
 from moduformer.families import spec
 from moduformer.model import Model
 from moduformer.weights.checkpoint import load_checkpoint
@@ -340,3 +342,31 @@ COUNTS = {
 @pytest.mark.parametrize("name", COUNTS)
 def test_published_sizes(name: str) -> None:
     assert spec(name).num_parameters() == COUNTS[name]
+
+
+@pytest.mark.parametrize("part", ["text_config", "vision_config", "qformer_config"])
+@pytest.mark.parametrize(
+    "value", [3, "x", [1], True, {"model_type": []}, {"hidden_size": "x"}, {"num_hidden_layers": -1}]
+)
+def test_damaged_configs_are_refused(part: str, value: Any, tmp_path: Path) -> None:
+    seeing = next(seeing for seeing in CLASSES if seeing.name.startswith("Blip2"))
+    make(seeing, 1).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config[part] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path)
+
+
+def test_images_and_texts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    seeing = CLASSES[-1]
+    theirs = make(seeing, 1)
+    theirs.save_pretrained(tmp_path)
+    ours = load_checkpoint(tmp_path)
+    inputs = given(seeing, theirs, ours, 1, False)
+    with pytest.raises(TextError, match="images"):
+        ours(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"][:3])
+    with pytest.raises(TextError, match="pixel_values must be"):
+        ours(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"][..., :-1])
+    with pytest.raises(TextError, match="input_ids"):
+        ours(pixel_values=inputs["pixel_values"])
