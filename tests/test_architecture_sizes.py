@@ -8,7 +8,13 @@ from moduformer.architecture import Block, Norm, Spec
 from moduformer.families import families, spec
 from moduformer.model import build
 
-PRESETS = sorted({name for family in families() for name in family.presets})
+SLOW = {"switch-c-2048"}
+"""Presets of more modules (here 30 x 2048 experts) than can be made in a second."""
+
+PRESETS = [
+    pytest.param(name, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+    for name in sorted({name for family in families() for name in family.presets})
+]
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,4 +1,4 @@
-"""T5 (Raffel et al. 2020, arXiv 1910.10683) and T5 1.1: an encoder-decoder with bucketed distances for positions."""
+"""T5 (Raffel et al. 2020, arXiv 1910.10683), T5 1.1, T0, FLAN-T5, mT5: an encoder-decoder with bucketed distances."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +17,12 @@ from moduformer.architecture import (
 )
 from moduformer.errors import CheckpointError
 from moduformer.families.family import Architecture, Family
-from moduformer.weights.config import ACTIVATIONS, Config, Get, TokenIds, key
+from moduformer.weights.config import ACTIVATIONS, Config, Get, Key, Rule, TokenIds, key
 from moduformer.weights.plan import Row
 
+SIDES = ("encoder", "decoder")
 BLOCKS = ("encoder.pattern.*", "decoder.pattern.*")
+LAYERS = tuple(f"{block}.feed_forward{expert}" for expert in ("", ".expert") for block in BLOCKS)
 ATTENTIONS = (*(f"{block}.attention" for block in BLOCKS), "decoder.pattern.*.cross_attention")
 LANGUAGE_MODEL = Head("language-model", tied=True, bias=False, scale=512**-0.5)
 CLASSIFY = Head("classify", reads="eos", transform=Transform(512, "tanh"), outputs=2)
@@ -30,42 +32,50 @@ CLASSIFY = Head("classify", reads="eos", transform=Transform(512, "tanh"), outpu
 class Activation:
     """`feed_forward_proj`: an activation, or "gated-" and one; "gated-gelu" means the tanh form."""
 
+    default: str = "relu"
+    name: str = "feed_forward_proj"
+
     def read(self, config: Config) -> dict[str, Any]:
         """One word to activation and gate."""
-        word = config.get("feed_forward_proj", "relu")
+        word = config.get(self.name, self.default)
         kind, _, name = word.rpartition("-") if isinstance(word, str) else ("?", "", "")
         name = "gelu_new" if word == "gated-gelu" else name
         if kind not in ("", "gated") or name not in ACTIVATIONS:
-            raise CheckpointError(f"config.json: feed_forward_proj is {word!r:.80}, which is not supported")
-        found: dict[str, Any] = {}
-        for block in BLOCKS:
-            found[f"{block}.feed_forward.activation"] = ACTIVATIONS[name]
-            found[f"{block}.feed_forward.gated"] = kind == "gated"
-        return found
+            raise CheckpointError(f"config.json: {self.name} is {word!r:.80}, which is not supported")
+        found = {f"{layer}.activation": ACTIVATIONS[name] for layer in LAYERS}
+        return {**found, **{f"{layer}.gated": kind == "gated" for layer in LAYERS}}
 
     def write(self, get: Get) -> dict[str, Any]:
         """Activation and gate to one word."""
-        activation, gated = (get(f"{BLOCKS[0]}.feed_forward.{part}") for part in ("activation", "gated"))
-        name = next(word for word, value in ACTIVATIONS.items() if value == activation)
-        if gated:
-            return {"feed_forward_proj": "gated-gelu" if activation == "gelu_tanh" else f"gated-{name}"}
-        return {"feed_forward_proj": "gelu_new" if activation == "gelu_tanh" else name}
+        activation, gated = (
+            next(iter(Key(part, tuple(f"{layer}.{part}" for layer in LAYERS)).write(get).values()))
+            for part in ("activation", "gated")
+        )
+        if gated and activation == "gelu_tanh":
+            return {self.name: "gated-gelu"}
+        name = "gelu_new" if activation == "gelu_tanh" else next(w for w, v in ACTIVATIONS.items() if v == activation)
+        return {self.name: f"gated-{name}" if gated else name}
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The model's width, the decoder's own depth, and the output: tied and scaled in T5, neither in T5 1.1."""
+    """The model's width, the decoder's own depth, and the output: tied and scaled in T5, neither in T5 1.1.
+
+    A family whose output is never scaled has no `scaled`; `default` are its width and its depth."""
+
+    scaled: bool = True
+    default: tuple[int, int] = (512, 6)
 
     def read(self, config: Config) -> dict[str, Any]:
         """`d_model`, `num_decoder_layers`, `tie_word_embeddings` and `scale_decoder_outputs`."""
-        dim, tied = config.get("d_model", 512), config.get("tie_word_embeddings", True)
+        dim, tied = config.get("d_model", self.default[0]), config.get("tie_word_embeddings", True)
         decoder = config.get("num_decoder_layers")
-        scaled = config.get("scale_decoder_outputs", tied) and tied
+        scaled = self.scaled and config.get("scale_decoder_outputs", tied) and tied
         return {
             "dim": dim,
             "embedding.width": dim,
             "heads.classify.transform.width": dim,
-            "decoder.layers": config.get("num_layers", 6) if decoder is None else decoder,
+            "decoder.layers": config.get("num_layers", self.default[1]) if decoder is None else decoder,
             "heads.language-model.tied": tied,
             "heads.language-model.scale": dim**-0.5 if scaled else 1.0,
         }
@@ -76,36 +86,40 @@ class Sizes:
         try:
             found["num_decoder_layers"] = get("decoder.layers")
             found["tie_word_embeddings"] = get("heads.language-model.tied")
-            found["scale_decoder_outputs"] = get("heads.language-model.scale") != 1.0
+            if self.scaled:
+                found["scale_decoder_outputs"] = get("heads.language-model.scale") != 1.0
         except KeyError:
             pass
         return found
 
 
 def rows(stack: str) -> tuple[Row, ...]:
-    """The rows of one stack; the decoder has a cross-attention between its two other layers."""
+    """The rows of one stack but for its feed-forward layers; the decoder's has a cross-attention before them."""
     block, last = f"{stack}.block.{{i}}.layer", 1 if stack == "encoder" else 2
-    crossing = (
-        Row(f"{block}.1.EncDecAttention.q", f"{stack}.{{i}}.cross_attention.q"),
-        Row(f"{block}.1.EncDecAttention.k", f"{stack}.{{i}}.cross_attention.k"),
-        Row(f"{block}.1.EncDecAttention.v", f"{stack}.{{i}}.cross_attention.v"),
-        Row(f"{block}.1.EncDecAttention.o", f"{stack}.{{i}}.cross_attention.out"),
-        Row(f"{block}.1.layer_norm", f"{stack}.{{i}}.cross_attention_norm_in"),
-    )
+    attentions = [("0.SelfAttention", "0.layer_norm", "attention")]
+    if stack == "decoder":
+        attentions.append(("1.EncDecAttention", "1.layer_norm", "cross_attention"))
+    found = []
+    for file, norm, part in attentions:
+        for letter, name in (("q", "q"), ("k", "k"), ("v", "v"), ("o", "out")):
+            found.append(Row(f"{block}.{file}.{letter}", f"{stack}.{{i}}.{part}.{name}"))
+        found.append(Row(f"{block}.{norm}", f"{stack}.{{i}}.{part}_norm_in"))
     return (
-        Row(f"{block}.0.SelfAttention.q", f"{stack}.{{i}}.attention.q"),
-        Row(f"{block}.0.SelfAttention.k", f"{stack}.{{i}}.attention.k"),
-        Row(f"{block}.0.SelfAttention.v", f"{stack}.{{i}}.attention.v"),
-        Row(f"{block}.0.SelfAttention.o", f"{stack}.{{i}}.attention.out"),
+        *found,
         Row(f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias", f"{stack}.position_bias"),
-        Row(f"{block}.0.layer_norm", f"{stack}.{{i}}.attention_norm_in"),
-        *(crossing if stack == "decoder" else ()),
-        Row(f"{block}.{last}.DenseReluDense.wi", f"{stack}.{{i}}.feed_forward.up"),
-        Row(f"{block}.{last}.DenseReluDense.wi_0", f"{stack}.{{i}}.feed_forward.gate"),
-        Row(f"{block}.{last}.DenseReluDense.wi_1", f"{stack}.{{i}}.feed_forward.value"),
-        Row(f"{block}.{last}.DenseReluDense.wo", f"{stack}.{{i}}.feed_forward.down"),
         Row(f"{block}.{last}.layer_norm", f"{stack}.{{i}}.feed_forward_norm_in"),
         Row(f"{stack}.final_layer_norm", f"{stack}.norm"),
+    )
+
+
+def feed_forward(stack: str, name: str) -> tuple[Row, ...]:
+    """The rows of one stack's feed-forward layers, which files call `name`."""
+    file, inner = f"{stack}.block.{{i}}.layer.{1 if stack == 'encoder' else 2}.{name}", f"{stack}.{{i}}.feed_forward"
+    return (
+        Row(f"{file}.wi", f"{inner}.up"),
+        Row(f"{file}.wi_0", f"{inner}.gate"),
+        Row(f"{file}.wi_1", f"{inner}.value"),
+        Row(f"{file}.wo", f"{inner}.down"),
     )
 
 
@@ -134,78 +148,116 @@ def size(layers: int, dim: int, heads: int, width: int, **more: Any) -> dict[str
     }
 
 
-V1_1 = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
-
-FAMILY = Family(
-    model_type="t5",
-    template=Spec(vocab=32128, dim=512, embedding=Embedding(512), encoder=stack(False), decoder=stack(True)),
-    rules=(
-        key("vocab_size", "vocab", default=32128),
-        Sizes(),
-        key("num_layers", "encoder.layers", default=6),
-        key("num_heads", *(f"{part}.{n}" for part in ATTENTIONS for n in ("heads", "kv_heads")), default=8),
+def rules(vocab: int, dim: int, layers: int, heads: int, width: int) -> tuple[Rule, ...]:
+    """What all members have in common, with their defaults."""
+    return (
+        key("vocab_size", "vocab", default=vocab),
+        key("num_layers", "encoder.layers", default=layers),
+        key("num_heads", *(f"{part}.{n}" for part in ATTENTIONS for n in ("heads", "kv_heads")), default=heads),
         key("d_kv", *(f"{part}.head_dim" for part in ATTENTIONS), default=64),
-        key("d_ff", *(f"{block}.feed_forward.width" for block in BLOCKS), default=2048),
-        key(
-            "relative_attention_num_buckets",
-            "encoder.position_bias.buckets",
-            "decoder.position_bias.buckets",
-            default=32,
-        ),
-        key(
-            "relative_attention_max_distance",
-            "encoder.position_bias.max_distance",
-            "decoder.position_bias.max_distance",
-            default=128,
+        key("d_ff", *(f"{layer}.width" for layer in LAYERS), default=width),
+        *(
+            key(f"relative_attention_{name}", *(f"{side}.position_bias.{field}" for side in SIDES), default=default)
+            for name, field, default in (("num_buckets", "buckets", 32), ("max_distance", "max_distance", 128))
         ),
         key(
             "layer_norm_epsilon",
             *(f"{block}.norm.eps" for block in BLOCKS),
-            "encoder.final_norm.eps",
-            "decoder.final_norm.eps",
+            *(f"{side}.final_norm.eps" for side in SIDES),
             default=1e-6,
         ),
         key(
             "dropout_rate",
-            *(f"{block}.{part}" for block in BLOCKS for part in ("dropout", "feed_forward.dropout")),
+            *(f"{part}.dropout" for part in (*BLOCKS, *LAYERS)),
             *(f"{part}.dropout" for part in ATTENTIONS),
             "embedding.dropout",
-            "encoder.final_dropout",
-            "decoder.final_dropout",
+            *(f"{side}.final_dropout" for side in SIDES),
             default=0.1,
         ),
         key("classifier_dropout", "heads.classify.dropout", "heads.tag.dropout", default=0.0),
-        Activation(),
         TokenIds(pad=0, eos=1, decoder_start=0),
+    )
+
+
+EMBEDDINGS = Row("shared", "embedding.tokens", also=("encoder.embed_tokens", "decoder.embed_tokens", "lm_head"))
+OUTPUT = Row("lm_head.weight", "heads.language-model.weight", head=True)
+UNUSED = (r"(transformer\.)?decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)
+
+
+def member(model_type: str, name: str, its_rules: tuple[Rule, ...], presets: dict[str, dict[str, Any]]) -> Family:
+    """T5 or mT5, which differ in defaults and in the scale of the output."""
+    return Family(
+        model_type=model_type,
+        template=Spec(vocab=32128, dim=512, embedding=Embedding(512), encoder=stack(False), decoder=stack(True)),
+        rules=its_rules,
+        rows=(
+            EMBEDDINGS,
+            *(row for side in SIDES for row in (*rows(side), *feed_forward(side, "DenseReluDense"))),
+            OUTPUT,
+            Row("classification_head.dense", "heads.classify.transform.dense", head=True),
+            Row("classification_head.out_proj", "heads.classify", head=True),
+            Row("classifier", "heads.tag", head=True),
+            Row("qa_outputs", "heads.span", head=True),
+        ),
+        architectures={
+            f"{name}Model": Architecture(prefix=""),
+            f"{name}ForConditionalGeneration": Architecture((LANGUAGE_MODEL,), prefix=""),
+            f"{name}EncoderModel": Architecture(prefix="", without=("decoder",)),
+            f"{name}ForSequenceClassification": Architecture((CLASSIFY,)),
+            f"{name}ForTokenClassification": Architecture((Head("tag", outputs=2),), without=("decoder",)),
+            f"{name}ForQuestionAnswering": Architecture((Head("span", outputs=2),), prefix=""),
+        },
+        prefix="transformer.",
+        unused=UNUSED,
+        presets=presets,
+    )
+
+
+def second(
+    prefix: str, names: tuple[str, ...] = ("small", "base", "large", "xl", "xxl"), **more: Any
+) -> dict[str, Any]:
+    """The sizes of T5 1.1, which T0, FLAN-T5 and mT5 took over: gated, with an output of its own."""
+    sizes = {
+        "small": (8, 512, 6, 1024),
+        "base": (12, 768, 12, 2048),
+        "large": (24, 1024, 16, 2816),
+        "xl": (24, 2048, 32, 5120),
+        "xxl": (24, 4096, 64, 10240),
+    }
+    gated: dict[str, Any] = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+    return {f"{prefix}{name}": size(*sizes[name], **gated) for name in sizes}
+
+
+XL, XXL = second("t5-v1_1-")["t5-v1_1-xl"], second("t5-v1_1-")["t5-v1_1-xxl"]
+MT5 = {"architecture": "MT5ForConditionalGeneration", "vocab_size": 250112}
+
+FAMILIES = {
+    "t5": member(
+        "t5",
+        "T5",
+        (Sizes(), *rules(32128, 512, 6, 8, 2048), Activation()),
+        {
+            "t5-small": size(6, 512, 8, 2048),
+            "t5-base": size(12, 768, 12, 3072),
+            "t5-large": size(24, 1024, 16, 4096),
+            "t5-3b": size(24, 1024, 32, 16384, d_kv=128),
+            "t5-11b": size(24, 1024, 128, 65536, d_kv=128),
+            **second("t5-v1_1-"),
+            **second("flan-t5-"),
+            "t0-3b": XL,
+            "t0-11b": XXL,
+            "T0_3B": XL,
+            "T0": XXL,
+            "T0p": XXL,
+            "T0pp": XXL,
+        },
     ),
-    rows=(
-        Row("shared", "embedding.tokens", also=("encoder.embed_tokens", "decoder.embed_tokens", "lm_head")),
-        *rows("encoder"),
-        *rows("decoder"),
-        Row("lm_head.weight", "heads.language-model.weight", head=True),
-        Row("classification_head.dense", "heads.classify.transform.dense", head=True),
-        Row("classification_head.out_proj", "heads.classify", head=True),
-        Row("classifier", "heads.tag", head=True),
-        Row("qa_outputs", "heads.span", head=True),
+    "mt5": member(
+        "mt5",
+        "MT5",
+        (Sizes(scaled=False, default=(512, 8)), *rules(250112, 512, 8, 6, 1024), Activation("gated-gelu")),
+        {name: {**config, **MT5} for name, config in second("mt5-").items()},
     ),
-    architectures={
-        "T5Model": Architecture(prefix=""),
-        "T5ForConditionalGeneration": Architecture((LANGUAGE_MODEL,), prefix=""),
-        "T5EncoderModel": Architecture(prefix="", without=("decoder",)),
-        "T5ForSequenceClassification": Architecture((CLASSIFY,)),
-        "T5ForTokenClassification": Architecture((Head("tag", outputs=2),), without=("decoder",)),
-        "T5ForQuestionAnswering": Architecture((Head("span", outputs=2),), prefix=""),
-    },
-    prefix="transformer.",
-    unused=(r"(transformer\.)?decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",),
-    presets={
-        "t5-small": size(6, 512, 8, 2048),
-        "t5-base": size(12, 768, 12, 3072),
-        "t5-large": size(24, 1024, 16, 4096),
-        "t5-3b": size(24, 1024, 32, 16384, d_kv=128),
-        "t5-11b": size(24, 1024, 128, 65536, d_kv=128),
-        "t5-v1_1-small": size(8, 512, 6, 1024, **V1_1),
-        "t5-v1_1-base": size(12, 768, 12, 2048, **V1_1),
-        "t5-v1_1-large": size(24, 1024, 16, 2816, **V1_1),
-    },
-)
+}
+
+FAMILY = FAMILIES["t5"]

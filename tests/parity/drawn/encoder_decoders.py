@@ -7,7 +7,7 @@ from typing import Any
 
 import transformers
 
-from parity.references import VOCAB, Reference
+from parity.references import VOCAB, Reference, classes
 
 
 def bart_like(rng: random.Random) -> dict[str, Any]:
@@ -49,6 +49,52 @@ def _marian(rng: random.Random) -> Any:
     return transformers.MarianConfig(**bart_like(rng), **tables, pad_token_id=3, decoder_start_token_id=3)
 
 
+def _mt5(rng: random.Random) -> Any:
+    return transformers.MT5Config(
+        vocab_size=VOCAB,
+        d_model=rng.choice((12, 16)),
+        d_kv=rng.choice((4, 6)),
+        d_ff=rng.choice((24, 40)),
+        num_layers=rng.choice((1, 2)),
+        num_decoder_layers=rng.choice((1, 2, None)),
+        num_heads=rng.choice((1, 3)),
+        relative_attention_num_buckets=rng.choice((8, 32)),
+        relative_attention_max_distance=rng.choice((10, 128)),
+        feed_forward_proj=rng.choice(("relu", "gated-gelu", "gated-silu", "gelu_new")),
+        layer_norm_epsilon=rng.choice((1e-6, 1e-3)),
+    )
+
+
+def _switch(rng: random.Random, capacities: tuple[int, ...]) -> Any:
+    return transformers.SwitchTransformersConfig(
+        vocab_size=VOCAB,
+        d_model=rng.choice((12, 16)),
+        d_kv=rng.choice((4, 6)),
+        d_ff=rng.choice((24, 40)),
+        num_layers=rng.choice((1, 2, 4)),
+        num_sparse_encoder_layers=rng.choice((0, 1, 2)),
+        num_decoder_layers=rng.choice((1, 2, 3)),
+        num_sparse_decoder_layers=rng.choice((0, 1, 3)),
+        num_heads=rng.choice((1, 3)),
+        num_experts=rng.choice((2, 5)),
+        expert_capacity=rng.choice(capacities),
+        router_bias=rng.random() < 0.5,
+        relative_attention_num_buckets=rng.choice((8, 32)),
+        relative_attention_max_distance=rng.choice((10, 128)),
+        dense_act_fn=rng.choice(("relu", "gelu_new", "silu")),
+        layer_norm_epsilon=rng.choice((1e-6, 1e-3)),
+        decoder_start_token_id=0,
+    )
+
+
+def _roomy_switch(rng: random.Random) -> Any:
+    return _switch(rng, (64,))
+
+
+def _full_switch(rng: random.Random) -> Any:
+    return _switch(rng, (1, 3))
+
+
 def bart_classes(name: str) -> tuple[str, ...]:
     heads = ("Model", "ForConditionalGeneration", "ForSequenceClassification", "ForQuestionAnswering")
     return tuple(f"{name}{head}" for head in heads)
@@ -86,5 +132,30 @@ REFERENCES = (
         positions=False,
         double=1e-6,
         no_left=("MarianModel", "MarianMTModel"),
+    ),
+    Reference(
+        "mt5",
+        classes("MT5", "ForConditionalGeneration", "EncoderModel"),
+        _mt5,
+        positions=False,
+        double=1e-5,  # the reference's norms and softmax are float32
+        ends_with_eos=("MT5ForSequenceClassification",),
+        no_left=("MT5ForQuestionAnswering", "MT5ForSequenceClassification"),
+    ),
+    Reference(
+        "switch_transformers",
+        ("SwitchTransformersModel", "SwitchTransformersEncoderModel", "SwitchTransformersForConditionalGeneration"),
+        _roomy_switch,
+        positions=False,
+        double=1e-5,  # the reference's router, norms and softmax are float32
+    ),
+    Reference(
+        "switch_transformers",
+        ("SwitchTransformersEncoderModel", "SwitchTransformersForConditionalGeneration"),
+        _full_switch,
+        positions=False,
+        double=1e-5,
+        # On the left, padding takes places of the reference's experts before the text does.
+        no_left=("SwitchTransformersEncoderModel", "SwitchTransformersForConditionalGeneration"),
     ),
 )
