@@ -57,6 +57,8 @@ MODEL_TYPES = {
     "openai-gpt": "openai",
     "opt": "opt",
     "pegasus": "pegasus",
+    "plugNLG": "plug",
+    "plug_nlg_original-8192": "plug",
     "qwen2": "qwen2",
     "recurrent_seq2seq": "recurrent_seq2seq",
     "roberta": "roberta",
