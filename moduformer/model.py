@@ -286,7 +286,7 @@ class Model(nn.Module):
         A decoder takes `position_ids` `[rows, tokens]`, or `[rows, 2, tokens]` with `block_position_ids` as the second
         plane, and `prefix_lengths` `[rows]`: how many tokens of each row all of its tokens see. A spec with `infilling`
         finds both from its special tokens. An encoder with two streams takes `perm_mask` and `target_mapping` (see
-        `Batch.permuted`); its results are then those of the tokens to predict, `[rows, predicted]`. Layers with entities
+        `Batch.permuted`); its results are then those of the tokens to predict, `[rows, predicted]`. Layers of entities
         take `entity_vectors` `[rows, tokens, width]` where `entity_mask` is 1, and an entity head `entity_candidates`
         `[candidates, width]` to choose from.
         """
@@ -394,7 +394,8 @@ class Model(nn.Module):
             out.itm_score = out.logits_per_image
 
     def _linked(self, batch: Batch, vectors: Tensor | None, mask: Tensor | None) -> Batch:
-        streams = {block.entities for block in self.encoder.settings.pattern if block.entities} if self.encoder else set()
+        blocks = self.encoder.settings.pattern if self.encoder else ()
+        streams = {block.entities for block in blocks if block.entities}
         if not streams or vectors is None or mask is None:
             raise TextError("entity_vectors and entity_mask are for layers with entities, which need both")
         width = next(iter(streams)).width

@@ -209,7 +209,10 @@ SIZES = [
     ("ernie-thu-base", "ernie-thu", "base (5 sim + 1 mix + 6 norm)", "BertModel"),
     ("ernie-thu-base-6-6", "ernie-thu", "base", "BertModel"),
     *((f"electra-{n}-discriminator", "electra", n, "ElectraForPreTraining") for n in ("small", "base", "large")),
-    *((f"electra-{n}-generator", "electra", f"{n}-generator", "ElectraForMaskedLM") for n in ("small", "base", "large")),
+    *(
+        (f"electra-{n}-generator", "electra", f"{n}-generator", "ElectraForMaskedLM")
+        for n in ("small", "base", "large")
+    ),
     *((f"xlnet-{size}-cased", "xlnet", size, "XLNetModel") for size in ("base", "large")),
     ("distilbert-base-uncased", "distilbert", "base", "DistilBertModel"),
     ("distilbert-base-multilingual-cased", "distilbert", "base-multilingual", "DistilBertModel"),

@@ -54,6 +54,7 @@ MODEL_TYPES = {
     "mixtral": "mixtral",
     "moduformer": "native",
     "mpt": "mpt",
+    "mt5": "t5",
     "openai-gpt": "openai",
     "opt": "opt",
     "pegasus": "pegasus",
@@ -64,13 +65,15 @@ MODEL_TYPES = {
     "roberta": "roberta",
     "switch_transformers": "switch_transformers",
     "t5": "t5",
-    "mt5": "t5",
     "transformer": "transformer",
     "vit": "vit",
     "xlm-roberta": "roberta",
     "xlnet": "xlnet",
 }
 """The `model_type` of a config.json, and the module of this package that holds its family."""
+
+_WIDESPREAD = ("bert", "roberta", "gpt2", "gptj", "llama", "t5", "bart")
+"""Where several families can hold a spec, the one that most programs read is taken."""
 
 
 @cache
@@ -110,9 +113,8 @@ def spec(name: str) -> Spec:
 
 def family_of(spec: Spec) -> tuple[Family, dict[str, Any]]:
     """A family whose files can hold this spec exactly, and the config that says so; the native one as a last resort."""
-    for member in families():
-        if member.model_type == "moduformer":
-            continue
+    for name in (*_WIDESPREAD, *(name for name in MODEL_TYPES if name not in {*_WIDESPREAD, "moduformer"})):
+        member = family(name)
         try:
             architecture = member.architecture_of(spec)
             config = member.write(spec)

@@ -136,7 +136,9 @@ class Family:
         # Classes that differ in the bias of a head alone: the first that has this one.
         return max(
             fitting,
-            key=lambda name: sum(ours.bias == own.bias for ours, own in zip(spec.heads, self.architectures[name].heads)),
+            key=lambda name: sum(
+                ours.bias == own.bias for ours, own in zip(spec.heads, self.architectures[name].heads)
+            ),
         )
 
 

@@ -90,11 +90,7 @@ def load_checkpoint(
         architecture = _architecture(member, config, task)
         spec = member.read(config, architecture)
         bound_layers(spec, tensors)
-        rows = (
-            member.rows
-            if dialect is None
-            else dialect.rows + _heads_besides(member.rows, dialect.rows)
-        )
+        rows = member.rows if dialect is None else dialect.rows + _heads_besides(member.rows, dialect.rows)
         found = _names(tensors, member)
         spec = _without_absent_pool(spec, rows, found)
         model = build(spec, device="meta")

@@ -49,7 +49,8 @@ def make(reference: Reference, name: str, seed: int, dtype: torch.dtype = torch.
     Default initialisation hides swapped norms, dropped biases and swapped projections behind zeros and ones.
     """
     config = reference.draw(random.Random(f"{reference.family}-{seed}"))
-    if not name.endswith(("Model", "ForPreTraining", "MaskedLM", "CausalLM", "Generation", "Answering", "Simple", "Prediction")):
+    fixed = ("Model", "ForPreTraining", "MaskedLM", "CausalLM", "Generation", "Answering", "Simple", "Prediction")
+    if not name.endswith(fixed):
         config.num_labels = 3
     config._attn_implementation = reference.attention
     model = getattr(transformers, name)(config).to(dtype).eval()
