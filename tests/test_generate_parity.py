@@ -112,7 +112,7 @@ def test_ragged_prompts_equal_single_ones(reference: Reference, name: str, tmp_p
     ids = torch.tensor([[0] * (width - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
     padded = ours.generate(ids, mask, max_new_tokens=24, eos_token_id=[], min_length=0, forced_bos_token_id=None)
-    if ours.generation_config is None or not ours.generation_config.get("forced_eos_token_id"):
+    if ours.generation_config is None or ours.generation_config.get("forced_eos_token_id") is None:
         assert padded[:, -24:].tolist() == together
 
 

@@ -32,7 +32,7 @@ def _bart(rng: random.Random) -> Any:
 
 
 def _mbart(rng: random.Random) -> Any:
-    return transformers.MBartConfig(**bart_like(rng))
+    return transformers.MBartConfig(**bart_like(rng), decoder_start_token_id=rng.choice((2, 4)))
 
 
 def _pegasus(rng: random.Random) -> Any:
@@ -151,11 +151,12 @@ REFERENCES = (
     ),
     Reference(
         "switch_transformers",
-        ("SwitchTransformersEncoderModel", "SwitchTransformersForConditionalGeneration"),
+        # Not the one that writes: its experts have their places anew at every step, and share them in one pass.
+        ("SwitchTransformersEncoderModel", "SwitchTransformersModel"),
         _full_switch,
         positions=False,
         double=1e-5,
         # On the left, padding takes places of the reference's experts before the text does.
-        no_left=("SwitchTransformersEncoderModel", "SwitchTransformersForConditionalGeneration"),
+        no_left=("SwitchTransformersEncoderModel", "SwitchTransformersModel"),
     ),
 )
