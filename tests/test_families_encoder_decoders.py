@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 import transformers
 from parity.drawn.encoder_decoders import REFERENCES
-from parity.references import make, save
+from parity.references import Reference, make, save
 from safetensors.torch import load_file, save_file
 from transformers.models.mbart.modeling_mbart import shift_tokens_right
 
@@ -144,6 +145,16 @@ def test_a_new_model_is_saved_as_its_own_family(name: str) -> None:
         member for member in map(family, ("t5", "switch_transformers", "bart", "marian")) if name in member.presets
     )
     assert family_of(spec(name))[0] is own
+
+
+@pytest.mark.parametrize("reference", [pytest.param(r, id=r.family) for r in REFERENCES])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_config_can_be_written_from_the_spec_alone(reference: Reference, seed: int) -> None:
+    member = family(reference.family)
+    config = reference.draw(random.Random(f"{reference.family}-{seed}")).to_dict()
+    for name in reference.classes:
+        wanted = member.read({**config, "num_labels": 3, "id2label": None}, name)
+        assert member.read({**member.write(wanted), "num_labels": 3}, name) == wanted
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from moduformer.blocks.position import sinusoids
 from moduformer.errors import CheckpointError
 from moduformer.families import bart
 from moduformer.families.family import Architecture, Computed, Family
-from moduformer.weights.config import Config, Get, TokenIds
+from moduformer.weights.config import Config, Get, TokenIds, key
 
 
 def positions(spec: Spec, shape: tuple[int, ...]) -> Tensor:
@@ -47,10 +47,10 @@ class Vocabularies:
     def write(self, get: Get) -> dict[str, Any]:
         """The same keys."""
         target = get("target_vocab")
-        found = {"share_encoder_decoder_embeddings": target is None}
-        if target is not None:
-            found |= {"decoder_vocab_size": target, "tie_word_embeddings": get("heads.language-model.tied")}
-        return found
+        if target is None:
+            return {"share_encoder_decoder_embeddings": True}
+        found = {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": target}
+        return found | key("tie_word_embeddings", "heads.language-model.tied").write(get)
 
 
 def size(layers: int, dim: int, vocab: int, **more: Any) -> dict[str, Any]:
