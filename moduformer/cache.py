@@ -154,7 +154,8 @@ class Cache:
     """What a stack remembers of `rows` rows; made by `Model.cache`, filled by forward passes.
 
     `seen` `[rows]` counts each row's tokens so far: the position of its next one. `marks` `[rows, 3]` are
-    what `blocks.infilling` remembers of a text with blanks; the first column is where its context ended.
+    what `blocks.infilling` remembers of a text with blanks; the first column is where its context ended. `images`
+    `[rows, images]` are the positions of image tokens, where a text has them, `NEVER` where a row has fewer.
     """
 
     rows: int
@@ -162,6 +163,7 @@ class Cache:
     slots: dict[int | None, Slots]
     seen: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     marks: Tensor | None = None
+    images: Tensor | None = None
 
     @classmethod
     def of(cls, stack: Stack, rows: int, device: torch.device | str | None = None) -> Cache:
@@ -202,10 +204,24 @@ class Cache:
         tokens = None if source is None else source.places(chosen)
         self.rows, self.seen = len(chosen), self.seen[index]
         self.marks = None if self.marks is None else self.marks[index]
+        self.images = None if self.images is None else self.images[index]
         for slots in self.slots.values():
             slots.positions, slots.lost = slots.positions[index], slots.lost[index]
         for layer in self.layers:
             layer.select(index, tokens)
+
+    def images_before(self, positions: Tensor, row_of: Tensor) -> Tensor:
+        """How many image tokens each row has had `[rows]`; the next ones, at `positions` of rows `row_of`, are kept."""
+        if self.images is None:
+            self.images = self.seen.new_zeros(self.rows, 0)
+        counts = (self.images < NEVER).sum(1)
+        if len(positions):
+            new = torch.bincount(row_of, minlength=self.rows)
+            index = torch.arange(len(positions), device=new.device) - (new.cumsum(0) - new)[row_of]
+            grid = self.seen.new_full((self.rows, int(new.max())), NEVER)
+            grid[row_of, index] = positions
+            self.images = torch.cat((self.images, grid), dim=1)
+        return counts
 
     def keep(self, last: int) -> None:
         """Forgets all but the `last` tokens of each row, as the memory of Transformer-XL does (Dai et al. 2019, section
@@ -235,4 +251,6 @@ class Cache:
             slots.truncate(wanted)
         if self.marks is not None:
             self.marks[:, 0].masked_fill_(self.marks[:, 0] >= wanted, NEVER)
+        if self.images is not None:
+            self.images = self.images.masked_fill(self.images >= wanted[:, None], NEVER)
         self.seen = wanted.clone()

@@ -54,6 +54,14 @@ class Window(Rule):
 
 
 @dataclass(frozen=True)
+class SameNumber(Rule):
+    """A query sees the keys that have its own number for a position; one without a number, 0, sees all."""
+
+    def allows(self, queries: Tensor, keys: Tensor, horizons: Tensor | None = None) -> Tensor | None:
+        return (keys == queries) | (queries == 0)
+
+
+@dataclass(frozen=True)
 class Both(Rule):
     """Visible under both rules."""
 

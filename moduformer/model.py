@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moduformer import architecture
-from moduformer.architecture import LearnedPositions, QFormer, Rotary, Spec
+from moduformer.architecture import LearnedPositions, QFormer, Resampler, Rotary, Spec
 from moduformer.batch import Batch, Beside, Given, by_length
 from moduformer.blocks.attention import Memory
 from moduformer.blocks.embedding import Embedding
+from moduformer.blocks.gated_cross_attention import one_image_each
 from moduformer.blocks.head import (
     Head,
     classify_loss,
@@ -176,7 +177,8 @@ class Model(nn.Module):
                     raise TextError("this model writes about an image: give it pixel_values")
                 encoded = images.flatten(0, 1)
             source = "vision" if self.encoder is None else "encoder"
-            memory = Memory(encoded, Layout(target.rows, batch.rows), last, source)
+            memory = self._one_image_each(encoded, batch, target, cache)
+            memory = memory or Memory(encoded, Layout(target.rows, batch.rows), last, source)
             hidden = self.targets(target)
             if trace is not None:
                 hidden = trace.see("decoder.embedding", hidden)
@@ -196,7 +198,19 @@ class Model(nn.Module):
         bridge = self.vision.settings.bridge
         if isinstance(bridge, QFormer):
             found["bridge"] = Batch.from_pixels(batch.pixels, bridge.queries)
+        if isinstance(bridge, Resampler):
+            found["bridge"] = Batch.from_pixels(batch.pixels, bridge.tokens, batch.images)
         return found
+
+    def _one_image_each(self, images: Tensor, source: Batch, text: Batch, cache: Cache | None) -> Memory | None:
+        """Images as a text sees them of whose tokens each looks at one; None for other texts."""
+        seen = self.spec.vision
+        if seen is None or self.encoder is not None or not seen.one_image_a_token or seen.image_token is None:
+            return None
+        whose = "bridge" if isinstance(seen.bridge, Resampler) else "vision"
+        return one_image_each(
+            images, source.rows, text, seen.image_token, seen.out_tokens, seen.visible, cache, source=whose
+        )
 
     def _look(self, batch: Batch, trace: Trace | None) -> tuple[Tensor, Batch]:
         """The vectors of a batch's images `[images, vectors, width]`, and the batch that takes them in."""
@@ -357,6 +371,18 @@ class Model(nn.Module):
             batch = replace(batch, instruction=Batch.from_padded(qformer_input_ids[order], mask))
         return batch
 
+    def images_of(self, text: Batch, pixel_values: Tensor) -> Batch:
+        """The images that a text attends to, as its source: one for each of a row's image tokens, or as many for every
+        row. Raises `TextError` where images and text do not fit."""
+        count, seen = len(text.order), self.spec.vision
+        images = [len(pixel_values) // count] * count
+        if seen is not None and seen.one_image_a_token:
+            held = torch.bincount(text.rows.row_of[text.tokens == seen.image_token], minlength=count)
+            images = text.restore(held).tolist()
+            if not all(images):
+                raise TextError(f"row {images.index(0)} has no image token (id {seen.image_token}), so no image to see")
+        return Batch.from_pixels(pixel_values, self.spec.image_tokens, images, text.order)
+
     def _about_images(
         self,
         input_ids: Tensor | None,
@@ -375,8 +401,7 @@ class Model(nn.Module):
             seen = Batch.from_pixels(pixel_values, self.vision.settings.patches.tokens)
             return self._output(self.run(seen, trace=trace), labels, None, None, None)
         text = Batch.from_padded(input_ids, attention_mask)
-        images = [len(pixel_values) // len(text.order)] * len(text.order)
-        source = Batch.from_pixels(pixel_values, self.spec.image_tokens, images, text.order)
+        source = self.images_of(text, pixel_values)
         return self._output(self.run(source, text, trace=trace), labels, None, None, None)
 
     def _compare(self, out: Output, pixel_values: Tensor) -> None:
@@ -597,7 +622,7 @@ class Model(nn.Module):
             if isinstance(module, FusedLinear):
                 parent = path.rpartition(".")[0]
                 for name, parameter in list(module.named_parameters()):
-                    for part in module.parts:
+                    for part in module.parts if name == "weight" else module.biased:
                         found[f"{parent}.{part}.{name}"] = module.part(part, parameter.data)
         return found
 
@@ -664,7 +689,7 @@ def build(spec: Spec, device: torch.device | str | None = None, seed: int | None
 def initialise(name: str, parameter: Tensor, generator: torch.Generator | None = None, std: float = 0.02) -> None:
     """Draws a parameter's new value in place: biases zero, norms one, everything else normal."""
     with torch.no_grad():
-        if name.endswith("bias"):
+        if name.endswith(("bias", "_gate")):
             parameter.zero_()
         elif "norm" in name:
             parameter.fill_(1.0)

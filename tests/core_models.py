@@ -10,10 +10,12 @@ from moduformer.architecture import (
     Block,
     Embedding,
     FeedForward,
+    GatedCrossAttention,
     LearnedPositions,
     Norm,
     Projector,
     QFormer,
+    Resampler,
     Spec,
     Stack,
 )
@@ -88,6 +90,9 @@ _VISION = replace(
 _LOOK = Attention(2, 8, 2)
 _QUERIES = Stack(2, (Block(_LOOK, FeedForward(24), cross_attention=_LOOK), Block(_LOOK, FeedForward(24))))
 _ASKED = Embedding(12, LearnedPositions(40))
+_RESAMPLED = Resampler(3, 16, 2, _LOOK, FeedForward(24), Norm(), final_norm=Norm(), projected=False)
+
+_GATED = replace(SPECS["llama"].decoder.pattern[0], gated_cross_attention=GatedCrossAttention(_LOOK, FeedForward(20)))
 SEEING: dict[str, Spec] = {
     "vit": _small("vit", "ViTForImageClassification", hidden_size=16, **_EYE),
     "clip": _small(
@@ -100,6 +105,12 @@ SEEING: dict[str, Spec] = {
     "blip": _small("blip", "BlipForImageTextRetrieval", text_config=_BERT, vision_config={**_EYE, "hidden_size": 20}),
     "projected": replace(SPECS["llama"], vision=replace(_VISION, bridge=Projector(), class_kept=False)),
     "asked": replace(SPECS["llama"], vision=replace(_VISION, bridge=QFormer(3, 12, _QUERIES, Norm(), _ASKED, 40))),
+    "resampled": replace(SPECS["llama"], vision=replace(_VISION, bridge=replace(_RESAMPLED, projected=True))),
+    "gated": replace(
+        SPECS["llama"],
+        decoder=replace(SPECS["llama"].decoder, pattern=(_GATED,)),
+        vision=replace(_VISION, bridge=_RESAMPLED, injection="cross"),
+    ),
 }
 
 

@@ -23,6 +23,7 @@ from moduformer.architecture import (
     Embedding,
     EntityStream,
     FeedForward,
+    GatedCrossAttention,
     Head,
     Infilling,
     LearnedPositions,
@@ -118,6 +119,10 @@ ALTERNATING = tuple(Block(Attention(2, 8, 2, window=window), FeedForward(24)) fo
 CLASSIFY = Head("classify", reads="first", transform=Transform(16, "tanh"), outputs=3)
 
 ASKED = SEEING["asked"].vision.bridge
+_SEEN = SEEING["resampled"].vision
+WIDER = replace(_SEEN, dim=20, bridge=replace(_SEEN.bridge, dim=20))
+GATE = "decoder.pattern.*.gated_cross_attention"
+GATED = GatedCrossAttention(Attention(2, 4, 2), FeedForward(12))
 EYE = Head("embed", reads="first", outputs=10)
 
 CASES: dict[tuple[str, str], Case] = {
@@ -185,6 +190,8 @@ CASES: dict[tuple[str, str], Case] = {
     ("FeedForward", "activation"): Case("bert", f"{ENC}.feed_forward.activation", "silu"),
     ("FeedForward", "gated"): Case("bert", f"{ENC}.feed_forward.gated", True),
     ("FeedForward", "bias"): Case("bert", f"{ENC}.feed_forward.bias", False),
+    ("Attention", "key_bias"): Case("bert", f"{ENC}.attention.key_bias", False),
+    ("FeedForward", "norm"): Case("bert", f"{ENC}.feed_forward.norm", Norm()),
     ("FeedForward", "dropout"): Case("bert", f"{ENC}.feed_forward.dropout", 0.5),
     ("MixtureOfExperts", "expert"): Case("bert", f"{ENC}.feed_forward.expert", FeedForward(20), EXPERTS),
     ("MixtureOfExperts", "experts"): Case("bert", f"{ENC}.feed_forward.experts", 3, EXPERTS),
@@ -202,6 +209,10 @@ CASES: dict[tuple[str, str], Case] = {
     ("Block", "residual_scale"): Case("bert", f"{ENC}.residual_scale", 2.0),
     ("Block", "entities"): Case("bert", f"{ENC}.entities", EntityStream(6)),
     ("Block", "dropout"): Case("bert", f"{ENC}.dropout", 0.5),
+    ("Block", "gated_cross_attention"): Case("gated", "decoder.pattern.*.gated_cross_attention", GATED),
+    ("GatedCrossAttention", "attention"): Case("gated", f"{GATE}.attention", Attention(2, 8, 1)),
+    ("GatedCrossAttention", "feed_forward"): Case("gated", f"{GATE}.feed_forward", FeedForward(20, "relu")),
+    ("GatedCrossAttention", "norm"): Case("gated", f"{GATE}.norm", Norm(eps=0.5)),
     ("Stack", "layers"): Case("bert", "encoder.layers", 3),
     ("Stack", "pattern"): Case("bert", "encoder.pattern", ALTERNATING),
     ("Stack", "causal"): Case("bert", "encoder.causal", True),
@@ -253,6 +264,16 @@ CASES: dict[tuple[str, str], Case] = {
     ("QFormer", "norm"): Case("asked", "vision.bridge.norm", Norm(eps=0.5)),
     ("QFormer", "text"): Case("asked", "vision.bridge.text", ASKED.text, {"vision.bridge.text": None}),
     ("QFormer", "vocab"): Case("asked", "vision.bridge.vocab", 41),
+    ("Resampler", "queries"): Case("resampled", "vision.bridge.queries", 2),
+    ("Resampler", "dim"): Case("resampled", "vision.bridge.dim", 20, along={"vision": WIDER}),
+    ("Resampler", "layers"): Case("resampled", "vision.bridge.layers", 1),
+    ("Resampler", "attention"): Case("resampled", "vision.bridge.attention", Attention(2, 8, 1)),
+    ("Resampler", "feed_forward"): Case("resampled", "vision.bridge.feed_forward", FeedForward(24, "relu")),
+    ("Resampler", "norm"): Case("resampled", "vision.bridge.norm", Norm(eps=0.5)),
+    ("Resampler", "residual"): Case("resampled", "vision.bridge.residual", "normed"),
+    ("Resampler", "final_norm"): Case("resampled", "vision.bridge.final_norm", None),
+    ("Resampler", "projected"): Case("gated", "vision.bridge.projected", True),
+    ("Resampler", "end"): Case("resampled", "vision.bridge.end", True),
     ("Vision", "dim"): Case("projected", "vision.dim", 20),
     ("Vision", "patches"): Case("vit", "vision.patches", Patches(8, 8)),
     ("Vision", "stack"): Case("vit", "vision.stack", replace(SEEING["vit"].vision.stack, layers=1)),
@@ -263,6 +284,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("Vision", "injection"): Case("projected", "vision.injection", "beside", {"vision.heads": (EYE,)}),
     ("Vision", "image_token"): Case("projected", "vision.image_token", 37),
     ("Vision", "temperature"): Case("clip", "vision.temperature", False),
+    ("Vision", "visible"): Case("gated", "vision.visible", "next"),
     ("Spec", "vision"): Case("clip", "vision", None),
     ("Spec", "vocab"): Case("gpt2", "vocab", 41),
     ("Spec", "dim"): Case("llama", "dim", 16, along={"embedding.width": 16}),
@@ -311,7 +333,9 @@ def seen(model: Model) -> dict[str, torch.Tensor]:
     given: dict[str, Any] = {}
     if spec.vision is not None:
         given["pixel_values"] = torch.randn(4, patches.channels, patches.image, patches.image, generator=generator)
-    if spec.vocab:
+    if spec.vision is not None and spec.vision.one_image_a_token:
+        given["input_ids"] = torch.tensor([[9, 38, *TEXTS[0]]] * 4)
+    elif spec.vocab:
         given["input_ids"] = torch.tensor([[38] * spec.image_tokens + [37] * spec.image_tokens + TEXTS[0]] * 4)
     if spec.vision is not None and isinstance(spec.vision.bridge, QFormer) and spec.vision.bridge.text:
         given["qformer_input_ids"] = torch.tensor([TEXTS[0]] * 4)

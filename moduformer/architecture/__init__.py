@@ -18,6 +18,7 @@ from moduformer.architecture.parts import (
     Embedding,
     EntityStream,
     FeedForward,
+    GatedCrossAttention,
     Head,
     HeadKind,
     Infilling,
@@ -45,7 +46,7 @@ from moduformer.architecture.recurrent import (
 )
 from moduformer.architecture.spec import Spec
 from moduformer.architecture.validation import MAX_LAYERS, MAX_SIZE
-from moduformer.architecture.vision import Patches, Projector, QFormer, Vision
+from moduformer.architecture.vision import Patches, Projector, QFormer, Resampler, Vision
 
 __all__ = [
     "MAX_LAYERS",
@@ -66,6 +67,7 @@ __all__ = [
     "Embedding",
     "EntityStream",
     "FeedForward",
+    "GatedCrossAttention",
     "Head",
     "HeadKind",
     "Infilling",
@@ -83,6 +85,7 @@ __all__ = [
     "RecurrentDecoder",
     "RelativeBuckets",
     "RelativeSinusoids",
+    "Resampler",
     "Rotary",
     "Sinusoids",
     "Spec",

@@ -190,7 +190,8 @@ class Attention:
 
     `scale` multiplies the scores (None: head_dim ** -0.5); `scale_by_depth` divides them by the layer's number;
     `window` is the number of visible keys including the query's own place (None: all); `softcap` c bounds the scores to
-    c tanh(scores / c) (Gemma 2); `clip` bounds q, k and v themselves (MPT).
+    c tanh(scores / c) (Gemma 2); `clip` bounds q, k and v themselves (MPT). Without `key_bias` the `bias` is that of q
+    and v alone (BEiT): one of the keys adds the same to all scores of a query, which the softmax does not see.
     """
 
     heads: int
@@ -205,11 +206,12 @@ class Attention:
     softcap: float | None = None
     clip: float | None = None
     dropout: float = 0.0
+    key_bias: bool = True
 
     def num_parameters(self, dim: int, memory: int | None = None) -> int:
         """Numbers of the projections of q, k, v and back; k and v are made of vectors of width `memory`."""
         inner, shared = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        seen = _linear(memory or dim, 2 * shared, self.bias)
+        seen = _linear(memory or dim, 2 * shared, self.bias) - (shared if self.bias and not self.key_bias else 0)
         out = _linear(inner, dim, self.out_bias)
         return _linear(dim, inner, self.bias) + seen + out + self._position_size(dim)
 
@@ -221,17 +223,22 @@ class Attention:
 
 @dataclass(frozen=True)
 class FeedForward:
-    """Position-wise feed-forward layer; `gated` multiplies two projections (Shazeer 2020, GLU variants)."""
+    """Position-wise feed-forward layer; `gated` multiplies two projections (Shazeer 2020, GLU variants).
+
+    A `norm` comes before the projection down (Wang et al. 2022, Magneto, section 2.1)."""
 
     width: int
     activation: Activation = "gelu"
     gated: bool = False
     bias: bool = True
     dropout: float = 0.0
+    norm: Norm | None = None
 
     def num_parameters(self, dim: int) -> int:
-        """Numbers of the projections up (twice if gated) and down."""
-        return _linear(dim, self.width * (2 if self.gated else 1), self.bias) + _linear(self.width, dim, self.bias)
+        """Numbers of the projections up (twice if gated) and down, and of the norm between them."""
+        norm = self.norm.num_parameters(self.width) if self.norm else 0
+        up = _linear(dim, self.width * (2 if self.gated else 1), self.bias)
+        return up + norm + _linear(self.width, dim, self.bias)
 
 
 @dataclass(frozen=True)
@@ -272,6 +279,21 @@ class EntityStream:
 
 
 @dataclass(frozen=True)
+class GatedCrossAttention:
+    """A layer before a layer: cross-attention and feed-forward, each behind a norm and times the tanh of a learned gate
+    (Alayrac et al. 2022, Flamingo, section 2.2)."""
+
+    attention: Attention
+    feed_forward: FeedForward
+    norm: Norm = field(default_factory=Norm)
+
+    def num_parameters(self, dim: int, memory: int | None = None) -> int:
+        """Numbers of both sub-layers, their norms and their gates."""
+        inner = self.attention.num_parameters(dim, memory) + self.feed_forward.num_parameters(dim)
+        return inner + 2 * self.norm.num_parameters(dim) + 2
+
+
+@dataclass(frozen=True)
 class Block:
     """One layer. `norm_at` names the slots that hold a norm around each sub-layer: "in" (before it: pre-norm), "out"
     (on its result, before the residual add), "res" (after the add: post-norm). `flow` runs attention and
@@ -289,10 +311,17 @@ class Block:
     residual_scale: float = 1.0
     entities: EntityStream | None = None
     dropout: float = 0.0
+    gated_cross_attention: GatedCrossAttention | None = None
+
+    @property
+    def crosses(self) -> bool:
+        """Whether it looks at anything beside its own stack."""
+        return self.cross_attention is not None or self.gated_cross_attention is not None
 
     def num_parameters(self, dim: int, memory: int | None = None) -> int:
         """Numbers of one layer; its cross-attention reads vectors of width `memory`."""
         crossed = self.cross_attention.num_parameters(dim, memory) if self.cross_attention else 0
+        crossed += self.gated_cross_attention.num_parameters(dim, memory) if self.gated_cross_attention else 0
         normed = 2 + (self.cross_attention is not None) - (self.flow == "parallel-shared")
         norms = normed * len(self.norm_at) * self.norm.num_parameters(dim) + self._entity_size()
         return norms + crossed + self.attention.num_parameters(dim) + self.feed_forward.num_parameters(dim)

@@ -29,7 +29,7 @@ from moduformer.architecture.recurrent import (
     RecurrentDecoder,
     Summary,
 )
-from moduformer.architecture.vision import Projector, QFormer
+from moduformer.architecture.vision import Projector, QFormer, Resampler
 from moduformer.errors import SpecError
 
 
@@ -64,6 +64,7 @@ _TAGGED = (
     MixtureOfExperts,
     Projector,
     QFormer,
+    Resampler,
     Recurrent,
     RecurrentDecoder,
     Summary,

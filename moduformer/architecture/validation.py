@@ -26,7 +26,7 @@ from moduformer.architecture.recurrent import (
     check_recurrent,
     check_recurrent_decoder,
 )
-from moduformer.architecture.vision import QFormer, Vision
+from moduformer.architecture.vision import QFormer, Resampler, Vision
 from moduformer.errors import SpecError
 
 
@@ -154,10 +154,10 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
         raise SpecError(f"{name}.convolution: its width must be odd, and it sees tokens on both sides, so not causal")
     if stack.position_bias is not None:
         _check_buckets(stack, stack.position_bias, f"{name}.position_bias")
-    if crossing and not any(block.cross_attention for block in stack.pattern):
+    if crossing and not any(block.crosses for block in stack.pattern):
         raise SpecError(f"{name}.pattern: a {name} beside an encoder needs cross_attention in its blocks")
     for block in stack.pattern:
-        if block.cross_attention is not None and not crossing:
+        if block.crosses and not crossing:
             raise SpecError(f"{name}.pattern: a {name} without an encoder before it cannot have cross_attention")
         if block.flow != "sequential" and ("res" in block.norm_at or crossing):
             raise SpecError(f"{name}: the flow {block.flow!r} has no place for a norm at 'res' or for cross_attention")
@@ -168,7 +168,10 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
         feed_forward = block.feed_forward
         if isinstance(feed_forward, MixtureOfExperts) and feed_forward.active > feed_forward.experts:
             raise SpecError(f"{name}: {feed_forward.active} active experts of {feed_forward.experts}")
-        crossed = block.cross_attention
+        gated = block.gated_cross_attention
+        if gated and (block.cross_attention or block.entities or stack.two_streams):
+            raise SpecError(f"{name}: gated_cross_attention is for layers without cross_attention, entities or streams")
+        crossed = gated.attention if gated else block.cross_attention
         if isinstance(block.attention.position, Disentangled) and not block.attention.position.terms:
             raise SpecError(f"{name}: Disentangled positions without terms have no effect")
         plain = block.flow == "sequential" and block.norm_at == ("res",) and not crossing
@@ -178,11 +181,15 @@ def _check_stack(stack: Stack, name: str, crossing: bool) -> None:
             raise SpecError(f"{name}: two_streams need RelativeSinusoids in every block, which place their queries")
         if crossing and crossed and (crossed.position or crossed.window or crossed.clip):
             raise SpecError(f"{name}: cross_attention has no positions, so it takes no position, no window and no clip")
-        for part in filter(None, (block.attention, block.cross_attention)):
+        for part in filter(None, (block.attention, crossed)):
             _check_attention(part, name)
 
 
 def _check_attention(part: Attention, name: str) -> None:
+    if not (part.key_bias or part.bias):
+        raise SpecError(f"{name}: attention without a bias has no key_bias to leave out")
+    if not part.key_bias and isinstance(part.position, Disentangled | RelativeSinusoids):
+        raise SpecError(f"{name}: attention whose positions have scores of their own has a key_bias")
     if part.heads % part.kv_heads:
         raise SpecError(f"{name}: {part.heads} heads cannot share {part.kv_heads} key-value heads evenly")
     if part.heads * part.head_dim > MAX_SIZE:
@@ -277,12 +284,27 @@ def _check_vision(vision: Vision) -> None:
         raise SpecError("vision.class_kept is for images with a class_token")
     if vision.injection == "tokens" and vision.image_token is None:
         raise SpecError("vision.image_token is the token that images stand in for: injection 'tokens' needs it")
+    if vision.visible != "last" and not vision.one_image_a_token:
+        raise SpecError("vision.visible is for a text that attends to images and has an image_token for each")
+    if isinstance(vision.bridge, Resampler):
+        _check_resampler(vision.bridge, vision)
     if isinstance(vision.bridge, QFormer):
         _check_stack(vision.bridge.stack, "vision.bridge.stack", crossing=True)
         if any(block.norm_at != ("res",) or block.flow != "sequential" for block in vision.bridge.stack.pattern):
             raise SpecError("vision.bridge.stack: the blocks of a QFormer are sequential, with norms at 'res'")
         if vision.bridge.text is not None and vision.bridge.vocab is None:
             raise SpecError("vision.bridge: the text of an instruction needs a vocab")
+
+
+def _check_resampler(bridge: Resampler, vision: Vision) -> None:
+    part = bridge.attention
+    _check_attention(part, "vision.bridge")
+    if part.position or part.window or part.clip or part.scale_by_depth:
+        raise SpecError("vision.bridge: a Resampler's attention has no position, window, clip or scale_by_depth")
+    if bridge.dim != vision.dim:
+        raise SpecError(f"vision.bridge: queries of {bridge.dim} attend to an image of {vision.dim} and themselves")
+    if bridge.layers > MAX_LAYERS:
+        raise SpecError(f"vision.bridge.layers is {bridge.layers:,}, which is not a model anyone published")
 
 
 _ONE_A_ROW = ("pool", "embed", "next-sentence", "match", "classify")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from moduformer.architecture.parts import Activation, Embedding, Head, Norm, Stack, _linear
+from moduformer.architecture.parts import Activation, Attention, Embedding, FeedForward, Head, Norm, Stack, _linear
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,45 @@ class QFormer:
         return own + text + _linear(self.dim, outputs, True)
 
 
-ImageBridge = Projector | QFormer
+@dataclass(frozen=True)
+class Resampler:
+    """Learned `queries` that attend, in each of the `layers`, to the image and themselves at once, normed apart, and
+    are fed forward (Alayrac et al. 2022, Flamingo, section 2.1; Ye et al. 2023, mPLUG-Owl, section 3.1).
+
+    The residual of the attention adds to the queries as they came or as normed before it. `final_norm` comes after the
+    last layer, then a linear layer to the width of the text where it is `projected`, then a learned vector behind all
+    others where there is an `end`."""
+
+    queries: int
+    dim: int
+    layers: int
+    attention: Attention
+    feed_forward: FeedForward
+    norm: Norm
+    residual: Literal["input", "normed"] = "input"
+    final_norm: Norm | None = None
+    projected: bool = True
+    end: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """How many vectors it makes of an image."""
+        return self.queries + self.end
+
+    def num_parameters(self, inputs: int, outputs: int) -> int:
+        """Numbers of queries, layers, the final norm, the projection and the end."""
+        layer = self.attention.num_parameters(self.dim) + self.feed_forward.num_parameters(self.dim)
+        layer += 3 * self.norm.num_parameters(self.dim)
+        last = self.final_norm.num_parameters(self.dim) if self.final_norm else 0
+        last += _linear(self.dim, outputs, True) if self.projected else 0
+        return self.queries * self.dim + self.layers * layer + last + self.end * self.out_dim(outputs)
+
+    def out_dim(self, text: int) -> int:
+        """The width of the vectors it makes for a text of that width."""
+        return text if self.projected else self.dim
+
+
+ImageBridge = Projector | QFormer | Resampler
 
 
 @dataclass(frozen=True)
@@ -86,7 +124,10 @@ class Vision:
     `depth` is how many layers are run (None: all, and the final norm); `class_kept` says whether the class token goes
     on to the text. `injection`: image vectors stand in for the tokens `image_token` ("tokens"), the first stack of the
     text attends to them ("cross"), or the two only meet in what `heads` make of each ("beside"): `heads` here read the
-    image, those of the `Spec` the text. `temperature` is a learned scale of their cosines (Radford et al. 2021)."""
+    image, those of the `Spec` the text. `temperature` is a learned scale of their cosines (Radford et al. 2021).
+
+    Where a text that attends to images ("cross") has an `image_token` for each of them, a token sees one image alone:
+    that of the last image token up to its own place, or else, an image token its own and all others the "next"."""
 
     dim: int
     patches: Patches
@@ -98,16 +139,26 @@ class Vision:
     injection: Literal["tokens", "cross", "beside"] = "beside"
     image_token: int | None = None
     temperature: bool = False
+    visible: Literal["last", "next"] = "last"
 
     def out_dim(self, text: int) -> int:
         """The width of the vectors that the text takes in; `text` is its own."""
+        if isinstance(self.bridge, Resampler):
+            return self.bridge.out_dim(text)
         return self.dim if self.bridge is None else text
+
+    @property
+    def one_image_a_token(self) -> bool:
+        """Whether every token of the text looks at one of the images, told by its image tokens."""
+        return self.injection == "cross" and self.image_token is not None
 
     @property
     def out_tokens(self) -> int:
         """How many vectors of an image the text takes in."""
         if isinstance(self.bridge, QFormer):
             return self.bridge.queries
+        if isinstance(self.bridge, Resampler):
+            return self.bridge.tokens
         return self.patches.tokens - (self.patches.class_token and not self.class_kept)
 
     def num_parameters(self, text: int) -> int:

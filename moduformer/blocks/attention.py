@@ -23,12 +23,15 @@ from moduformer.trace import Trace
 class Memory:
     """The last hidden states of an encoder or an image, flat, and who may look at them.
 
-    `last` are a recurrent encoder's, a layer each; `source` is whose they are, for the trace."""
+    `last` are a recurrent encoder's, a layer each; `source` is whose they are, for the trace. Places narrow what is seen
+    by a `rule`; tokens that are `blind` `[tokens]` get zeros in place of what they see."""
 
     hidden: Tensor
     layout: Layout
     last: list[tuple[Tensor, ...]] | None = None
     source: str = "encoder"
+    rule: Rule = EVERYTHING
+    blind: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -94,7 +97,8 @@ class Attention(nn.Module):
         super().__init__()
         self.settings = settings
         rows, shared = settings.heads * settings.head_dim, settings.kv_heads * settings.head_dim
-        self.qkv = FusedLinear(dim, {"q": rows, "k": shared, "v": shared}, bias=settings.bias)
+        parts, silent = {"q": rows, "k": shared, "v": shared}, () if settings.key_bias else ("k",)
+        self.qkv = FusedLinear(dim, parts, bias=settings.bias, without_bias=silent)
         self.out = nn.Linear(rows, dim, bias=settings.out_bias)
 
     def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
@@ -150,7 +154,8 @@ class CrossAttention(nn.Module):
         self.settings = settings
         rows, shared = settings.heads * settings.head_dim, settings.kv_heads * settings.head_dim
         self.q = nn.Linear(dim, rows, bias=settings.bias)
-        self.kv = FusedLinear(memory, {"k": shared, "v": shared}, bias=settings.bias)
+        silent = () if settings.key_bias else ("k",)
+        self.kv = FusedLinear(memory, {"k": shared, "v": shared}, bias=settings.bias, without_bias=silent)
         self.out = nn.Linear(rows, dim, bias=settings.out_bias)
 
     def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
@@ -170,12 +175,14 @@ class CrossAttention(nn.Module):
             k=k,
             v=v,
             layout=memory.layout,
-            rule=EVERYTHING,
+            rule=memory.rule,
             scale=score_scale(settings, layer),
             softcap=settings.softcap,
             dropout=settings.dropout if self.training else 0.0,
         )
         mixed = kernels.attend(scores) if run.trace is None else run.trace.attend(name, scores, across=memory.source)
+        if memory.blind is not None:
+            mixed = mixed.masked_fill(memory.blind[:, None, None], 0.0)
         return self.out(mixed.flatten(1))
 
 

@@ -12,6 +12,7 @@ from moduformer.blocks.attention import Attention, CrossAttention, Pass
 from moduformer.blocks.disentangled import DisentangledAttention
 from moduformer.blocks.experts import MixtureOfExperts
 from moduformer.blocks.feed_forward import FeedForward
+from moduformer.blocks.gated_cross_attention import GatedCrossAttention
 from moduformer.blocks.norm import Norm
 from moduformer.blocks.relative import RelativeAttention
 
@@ -33,6 +34,8 @@ class Block(nn.Module):
         self.attention = ATTENTIONS.get(type(settings.attention.position), Attention)(settings.attention, dim)
         crossed = settings.cross_attention
         self.cross_attention = CrossAttention(crossed, dim, memory or dim) if crossed else None
+        gated = settings.gated_cross_attention
+        self.gated_cross_attention = GatedCrossAttention(gated, dim, memory or dim) if gated else None
         inner = settings.feed_forward
         self.feed_forward: FeedForward | MixtureOfExperts = (
             MixtureOfExperts(inner, dim)
@@ -50,6 +53,8 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
         """`[tokens, dim]` to the same shape."""
+        if self.gated_cross_attention is not None and run.memory is not None:
+            hidden = self.gated_cross_attention(hidden, run, layer, f"{name}.gated_cross_attention")
 
         def attend(normed: Tensor) -> Tensor:
             return self.attention(normed, run, layer, f"{name}.attention")

@@ -11,7 +11,7 @@ from moduformer import architecture
 from moduformer.architecture.vision import ImageBridge
 from moduformer.batch import Batch, Rows
 from moduformer.blocks.activation import ACTIVATIONS
-from moduformer.blocks.attention import Memory, Pass
+from moduformer.blocks.attention import CrossAttention, Memory, Pass
 from moduformer.blocks.embedding import Embedding
 from moduformer.blocks.feed_forward import FeedForward
 from moduformer.blocks.norm import Norm
@@ -104,12 +104,64 @@ class QFormer(nn.Module):
         return torch.empty_like(found).index_copy(0, order, found).flatten(0, 1)
 
 
+class Resampler(nn.Module):
+    """Flamingo's perceiver resampler (Alayrac et al. 2022, section 2.1), and mPLUG-Owl's visual abstractor."""
+
+    def __init__(self, settings: architecture.Resampler, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.queries = nn.Parameter(torch.zeros(settings.queries, settings.dim))
+        self.layers = nn.ModuleList(ResamplerLayer(settings) for _ in range(settings.layers))
+        self.norm = Norm(settings.final_norm, settings.dim) if settings.final_norm else None
+        self.projection = nn.Linear(settings.dim, outputs) if settings.projected else None
+        self.end = nn.Parameter(torch.zeros(settings.out_dim(outputs))) if settings.end else None
+
+    def forward(self, states: Tensor, instruction: Batch | None = None, trace: Trace | None = None) -> Tensor:
+        """`[images, vectors, dim]` to `[images, queries, outputs]`, and perhaps one vector more."""
+        hidden = self.queries.expand(len(states), -1, -1)
+        rows = _even(len(states), len(self.queries), states.device)
+        layout = Layout(rows, _even(len(states), states.shape[1] + len(self.queries), states.device))
+        for layer in self.layers:
+            hidden = layer(hidden, states, rows, layout)
+        if self.norm is not None:
+            hidden = self.norm(hidden)
+        if self.projection is not None:
+            hidden = self.projection(hidden)
+        return hidden if self.end is None else torch.cat((hidden, self.end.expand(len(hidden), 1, -1)), dim=1)
+
+
+class ResamplerLayer(nn.Module):
+    """Queries attend to image and queries, and are fed forward."""
+
+    def __init__(self, settings: architecture.Resampler) -> None:
+        super().__init__()
+        dim = settings.dim
+        self.settings = settings
+        self.image_norm, self.query_norm = Norm(settings.norm, dim), Norm(settings.norm, dim)
+        self.attention = CrossAttention(settings.attention, dim, dim)
+        self.feed_forward_norm = Norm(settings.norm, dim)
+        self.feed_forward = FeedForward(settings.feed_forward, dim)
+
+    def forward(self, queries: Tensor, image: Tensor, rows: Rows, layout: Layout) -> Tensor:
+        """`[images, queries, dim]` to the same shape."""
+        normed = self.query_norm(queries)
+        seen = torch.cat((self.image_norm(image), normed), dim=1).flatten(0, 1)
+        run = Pass(rows, causal=False, layout=layout, memory=Memory(seen, layout, source="vision"))
+        answer = self.attention(normed.flatten(0, 1), run, 0, "bridge").view(queries.shape)
+        hidden = (normed if self.settings.residual == "normed" else queries) + answer
+        return hidden + self.feed_forward(self.feed_forward_norm(hidden))
+
+
 def bridge(settings: ImageBridge, inputs: int, outputs: int) -> nn.Module:
     """The module of a bridge from image vectors of width `inputs` to a text of width `outputs`."""
     return _MODULES[type(settings)](settings, inputs, outputs)
 
 
-_MODULES: dict[type, type[nn.Module]] = {architecture.Projector: Projector, architecture.QFormer: QFormer}
+_MODULES: dict[type, type[nn.Module]] = {
+    architecture.Projector: Projector,
+    architecture.QFormer: QFormer,
+    architecture.Resampler: Resampler,
+}
 
 
 def _even(count: int, length: int, device: torch.device) -> Rows:

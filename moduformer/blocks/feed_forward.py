@@ -9,6 +9,7 @@ from moduformer import architecture
 from moduformer.batch import Rows
 from moduformer.blocks.activation import ACTIVATIONS
 from moduformer.blocks.linear import FusedLinear
+from moduformer.blocks.norm import Norm
 
 
 class FeedForward(nn.Module):
@@ -20,6 +21,7 @@ class FeedForward(nn.Module):
         self.activation = ACTIVATIONS[settings.activation]
         parts = {"gate": settings.width, "value": settings.width} if settings.gated else {"up": settings.width}
         self.inner = FusedLinear(dim, parts, bias=settings.bias)
+        self.norm = Norm(settings.norm, settings.width) if settings.norm else None
         self.down = nn.Linear(settings.width, dim, bias=settings.bias)
 
     def forward(self, hidden: Tensor, rows: Rows | None = None) -> Tensor:
@@ -30,4 +32,6 @@ class FeedForward(nn.Module):
             inner = self.activation(gate) * value
         else:
             inner = self.activation(inner)
+        if self.norm is not None:
+            inner = self.norm(inner)
         return self.down(F.dropout(inner, self.settings.dropout, self.training))

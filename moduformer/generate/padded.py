@@ -42,7 +42,9 @@ def generate_padded(
     if attention_mask is None and input_ids is not None and pad is not None and pad not in ends:
         attention_mask = input_ids != pad
     if model.encoder is None and model.spec.has_source:
-        batch, input_ids, decoder_input_ids = _about_images(model, pixel_values, input_ids, decoder_input_ids)
+        batch, input_ids, decoder_input_ids = _about_images(
+            model, pixel_values, input_ids, decoder_input_ids, attention_mask
+        )
     elif input_ids is None:
         raise TextError("give input_ids to continue")
     else:
@@ -79,12 +81,20 @@ def generate_padded(
 
 
 def _about_images(
-    model: Model, pixel_values: Tensor | None, input_ids: Tensor | None, decoder_input_ids: Tensor | None
+    model: Model,
+    pixel_values: Tensor | None,
+    input_ids: Tensor | None,
+    decoder_input_ids: Tensor | None,
+    attention_mask: Tensor | None,
 ) -> tuple[Batch, Tensor, Tensor | None]:
     """The source of a model that writes about an image alone, whose `input_ids` are how the text begins."""
     if pixel_values is None:
         raise TextError("this model writes about an image: give it pixel_values")
     begin = input_ids if decoder_input_ids is None else decoder_input_ids
+    if begin is not None and model.spec.vision is not None and model.spec.vision.one_image_a_token:
+        if attention_mask is not None and not bool(attention_mask.all()):
+            raise TextError("texts that this model goes on with must be equally long: give them one by one")
+        return model.images_of(Batch.from_padded(begin), pixel_values), begin, begin
     count = len(pixel_values) if begin is None else len(begin)
     images = [len(pixel_values) // count] * count
     blank = torch.zeros(count, 1, dtype=torch.long, device=pixel_values.device)

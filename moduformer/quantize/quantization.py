@@ -71,7 +71,8 @@ def quantize(model: Model, scheme: str = "int8", *, heads: str | None = None, gr
         for path, layer in found.items():
             coded = made.get(id(layer))
             if coded is None:
-                coded = made[id(layer)] = _coded(scheme, layer.weight, layer.bias, group)
+                bias = layer.full_bias() if isinstance(layer, FusedLinear) else layer.bias
+                coded = made[id(layer)] = _coded(scheme, layer.weight, bias, group)
             put(model, path, coded)
             layers[path] = coded.scheme
         for kind, head in model.heads.items() if heads else ():
