@@ -32,11 +32,16 @@ Watch = Callable[[int, int], bool]
 
 @dataclass
 class Made:
-    """One result: its new tokens (the end token among them, where one came), why it ended, and its score if it has."""
+    """One result: its new tokens (the end token among them, where one came), why it ended, and its score if it has.
+
+    Of `drafted` tokens of speculative decoding, `accepted` were kept.
+    """
 
     ids: list[int]
     ended_by: EndedBy
     score: float | None = None
+    drafted: int = 0
+    accepted: int = 0
 
 
 @dataclass
@@ -139,7 +144,9 @@ def bound(model: Model, request: Request) -> Request:
     if request.settings.regex is None and request.settings.json_schema is None:
         return request
     bind = _function(CONSTRAINT, "binding a text to a form")
-    return replace(request, processors=[*request.processors, bind(model, request)])
+    # An end that is forced could come in the middle of the form; a text that is too long ends as "length" instead.
+    settings = request.settings.override(forced_eos_token_id=())
+    return replace(request, settings=settings, processors=[*request.processors, bind(model, request)])
 
 
 def _function(place: str, what: str) -> Callable[..., Any]:
