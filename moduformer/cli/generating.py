@@ -39,12 +39,20 @@ def generate(
     repetition_penalty: Penalty = None,
     stop: Stop = None,
     seed: Seed = None,
-    beams: Annotated[int | None, typer.Option(min=1, help="Beam search with this many beams.")] = None,
+    beams: Annotated[
+        int | None, typer.Option("--num-beams", "--beams", min=1, help="Beam search with this many beams.")
+    ] = None,
     results: Annotated[int, typer.Option(min=1, help="How many different results.")] = 1,
     as_chat: Annotated[bool, typer.Option("--chat", help="Give the prompt as a message of a conversation.")] = False,
     system: Annotated[str | None, typer.Option(help="With --chat, what the model is told first.")] = None,
     regex: Annotated[str | None, typer.Option(help="The text must match this regular expression.")] = None,
     json_schema: Annotated[Path | None, typer.Option(help="File with a JSON schema that the text must follow.")] = None,
+    prompt_lookup: Annotated[
+        int | None, typer.Option(min=1, help="Faster: draft so many tokens from what followed the last ones before.")
+    ] = None,
+    draft: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Faster: a smaller model of the same tokens drafts.")
+    ] = None,
     stream: Annotated[bool | None, typer.Option("--stream/--no-stream", help="Print while writing.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     device: Device = None,
@@ -53,7 +61,8 @@ def generate(
     text = sys.stdin.read() if prompt == "-" else prompt
     settings = _settings(temperature, top_p, top_k, min_p, repetition_penalty, stop, seed)
     settings |= {"max_new_tokens": max_new_tokens, "num_return_sequences": results}
-    settings |= {name: value for name, value in (("num_beams", beams), ("regex", regex)) if value is not None}
+    chosen = {"num_beams": beams, "regex": regex, "prompt_lookup_num_tokens": prompt_lookup}
+    settings |= {name: value for name, value in chosen.items() if value is not None}
     if json_schema is not None:
         settings["json_schema"] = _read(json_schema)
     if results > 1 and beams is None:
@@ -62,9 +71,11 @@ def generate(
         raise typer.BadParameter("--system needs --chat")
     live = (stream is None and not as_json and beams is None and results == 1) or bool(stream)
     if live and (as_json or beams is not None or results > 1):
-        raise typer.BadParameter("--stream prints one text as it is written: not with --json, --beams or --results")
+        raise typer.BadParameter("--stream prints one text as it is written: not with --json, --num-beams or --results")
     if as_chat and results > 1:
         raise typer.BadParameter("--chat gives one answer: not with --results")
+    if as_chat and draft is not None:
+        raise typer.BadParameter("--draft is not for --chat; use --prompt-lookup")
     from moduformer.loading import load
 
     loaded = load(model, device=device)
@@ -78,7 +89,8 @@ def generate(
     else:
         from moduformer.generate.text import generate_text
 
-        found = generate_text(loaded, text, streamer=emit, **settings)
+        small = None if draft is None else load(draft, device=device)
+        found = generate_text(loaded, text, streamer=emit, assistant_model=small, **settings)
     seconds = time.perf_counter() - begin
     if as_json:
         result(
@@ -177,6 +189,8 @@ def _print(piece: str) -> None:
 
 def _plain(one: Generated) -> dict[str, Any]:
     data = {"text": one.text, "ended_by": one.ended_by, "tokens": len(one.tokens)}
+    if one.drafted:
+        data |= {"drafted": one.drafted, "accepted": one.accepted}
     return data if one.score is None else data | {"score": one.score}
 
 
@@ -184,4 +198,6 @@ def _speed(found: list[Generated], seconds: float) -> str:
     tokens = sum(len(one.tokens) for one in found)
     ends = {"eos": "the model ended it", "stop": "a stop text came", "length": "--max-new-tokens reached"}
     why = "; ".join(dict.fromkeys(ends.get(one.ended_by, "the model has no further positions") for one in found))
-    return f"{tokens:,} tokens in {seconds:.1f} s ({tokens / max(seconds, 1e-9):.1f} a second); {why}"
+    drafted, accepted = sum(one.drafted for one in found), sum(one.accepted for one in found)
+    kept = f"; {accepted:,} of {drafted:,} drafted tokens kept" if drafted else ""
+    return f"{tokens:,} tokens in {seconds:.1f} s ({tokens / max(seconds, 1e-9):.1f} a second){kept}; {why}"

@@ -30,7 +30,7 @@ class Generated:
 
     `ended_by` is "eos" (the model ended it), "stop" (a stop string, not part of `text`), "length" (`max_new_tokens`) or
     "context" (the model has no further positions). `score` is the strategy's, where it has one. `prompt` counts the
-    prompts from 0.
+    prompts from 0. Of `drafted` tokens of speculative decoding, `accepted` were kept.
     """
 
     text: str
@@ -38,6 +38,13 @@ class Generated:
     ended_by: EndedBy
     score: float | None = None
     prompt: int = 0
+    drafted: int = 0
+    accepted: int = 0
+
+    @property
+    def acceptance(self) -> float | None:
+        """The share of drafted tokens that were kept; None where nothing was drafted."""
+        return self.accepted / self.drafted if self.drafted else None
 
 
 def generate_text(
@@ -172,7 +179,7 @@ class Watching:
             for token in made.ids:
                 if token not in self._ends:
                     own.push(token)
-        return Generated(own.finish(), made.ids, made.ended_by, made.score, prompt)
+        return Generated(own.finish(), made.ids, made.ended_by, made.score, prompt, made.drafted, made.accepted)
 
 
 def tokenizer_of(model: Model, tokenizer: Tokenizer | None = None) -> Tokenizer:
