@@ -18,7 +18,7 @@ from moduformer.families import families, family, spec
 from moduformer.families.family import Family
 from moduformer.weights.checkpoint import load_checkpoint
 
-PRESETS = [(member.model_type, name) for member in families() for name in member.presets]
+PRESETS = [pytest.param(member, name, id=name) for member in families() for name in member.presets]
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("mpt", {"attn_config": {"qk_ln": True}}, "qk_ln"),
@@ -55,9 +55,9 @@ def test_what_no_spec_has_is_refused_by_name(model_type: str, changes: dict[str,
         family(model_type).read(changes)
 
 
-@pytest.mark.parametrize(("model_type", "name"), PRESETS)
-def test_a_published_architecture_is_written_as_a_config_that_says_it(model_type: str, name: str) -> None:
-    member, whole = family(model_type), spec(name)
+@pytest.mark.parametrize(("member", "name"), PRESETS)
+def test_a_published_architecture_is_written_as_a_config_that_says_it(member: Family, name: str) -> None:
+    whole, member = spec(name), member.of(member.presets[name])
     labels = next((head.outputs for head in whole.heads if head.kind in ("classify", "tag")), 2)
     config = {**json.loads(json.dumps(member.write(whole))), "num_labels": labels}
     assert member.read(config, member.architecture_of(whole)) == whole

@@ -33,6 +33,7 @@ MODEL_TYPES = {
     "ernie": "ernie",
     "ernie-thu": "ernie_thu",
     "falcon": "falcon",
+    "flamingo": "otter",
     "gemma": "gemma",
     "gemma2": "gemma2",
     "glm": "glm",
@@ -57,6 +58,7 @@ MODEL_TYPES = {
     "mt5": "t5",
     "openai-gpt": "openai",
     "opt": "opt",
+    "otter": "otter",
     "pegasus": "pegasus",
     "plugNLG": "plug",
     "plug_nlg_original-8192": "plug",
@@ -114,15 +116,15 @@ def spec(name: str) -> Spec:
 def family_of(spec: Spec) -> tuple[Family, dict[str, Any]]:
     """A family whose files can hold this spec exactly, and the config that says so; the native one as a last resort."""
     for name in (*_WIDESPREAD, *(name for name in MODEL_TYPES if name not in {*_WIDESPREAD, "moduformer"})):
-        member = family(name)
-        try:
-            architecture = member.architecture_of(spec)
-            config = member.write(spec)
-            labelled = next((head.outputs for head in spec.heads if head.kind in ("classify", "tag")), None)
-            given = config if labelled is None else {**config, "num_labels": labelled}
-            if member.read(given, architecture) == spec:
-                return member, {**config, "architectures": [architecture]}
-        except (CheckpointError, SpecError):
-            continue
+        for member in (family(name), *family(name).siblings.values()):
+            try:
+                architecture = member.architecture_of(spec)
+                config = member.write(spec)
+                labelled = next((head.outputs for head in spec.heads if head.kind in ("classify", "tag")), None)
+                given = config if labelled is None else {**config, "num_labels": labelled}
+                if member.read(given, architecture) == spec:
+                    return member, {**config, "architectures": [architecture]}
+            except (CheckpointError, SpecError):
+                continue
     native = family("moduformer")
     return native, {**native.write(spec), "architectures": ["Model"]}

@@ -47,10 +47,12 @@ class Activation:
 
     def write(self, get: Get) -> dict[str, Any]:
         """Activation and gate to one word."""
-        activation, gated = (
-            next(iter(Key(part, tuple(f"{layer}.{part}" for layer in LAYERS)).write(get).values()))
-            for part in ("activation", "gated")
-        )
+        words: dict[str, Any] = {}
+        for part in ("activation", "gated"):
+            words |= Key(part, tuple(f"{layer}.{part}" for layer in LAYERS)).write(get)
+        activation, gated = words.get("activation"), words.get("gated")
+        if activation is None:
+            return {}
         if gated and activation == "gelu_tanh":
             return {self.name: "gated-gelu"}
         name = "gelu_new" if activation == "gelu_tanh" else next(w for w, v in ACTIVATIONS.items() if v == activation)
