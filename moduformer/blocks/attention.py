@@ -23,8 +23,8 @@ from moduformer.trace import Trace
 class Memory:
     """The last hidden states of an encoder or an image, flat, and who may look at them.
 
-    `last` are a recurrent encoder's, a layer each; `source` is whose they are, for the trace. Places narrow what is seen
-    by a `rule`; tokens that are `blind` `[tokens]` get zeros in place of what they see."""
+    `last` are a recurrent encoder's, a layer each; `source` is whose they are, for the trace. A `rule` narrows
+    what is seen by positions; tokens that are `blind` `[tokens]` get zeros in place of what they see."""
 
     hidden: Tensor
     layout: Layout
