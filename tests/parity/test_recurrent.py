@@ -1,6 +1,7 @@
 """Recurrent models against the papers' formulas, one row and one token at a time (`oracles.recurrent`)."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,7 +189,9 @@ def expected(spec: Spec, named: dict[str, torch.Tensor], source: list[int], targ
 @pytest.mark.parametrize("seed", [*DRAWS, 4])
 @pytest.mark.parametrize(("kind", "at"), WAYS)
 @torch.no_grad()
-def test_a_translator_is_the_papers(kind: str, at: str, seed: int, dtype: torch.dtype, bound: float) -> None:
+def test_a_translator_is_the_papers(
+    kind: str, at: str, seed: int, dtype: torch.dtype, bound: float, seen: Callable[..., None]
+) -> None:
     spec = translator(kind, at, seed)
     model = randomise(build(spec).to(dtype), seed)
     assert spec.num_parameters() == model.num_parameters()
@@ -210,7 +213,9 @@ def test_a_translator_is_the_papers(kind: str, at: str, seed: int, dtype: torch.
         for i, (row, wanted) in enumerate(zip(source, target)):
             logits, alphas = expected(spec, named, row, wanted)
             real = told_mask[i].bool()
-            assert error(out.logits[i][real], logits) <= bound
+            worst = error(out.logits[i][real], logits)
+            assert worst <= bound
+            seen("recurrent_seq2seq", f"{kind} at {at}", float(worst), str(dtype).removeprefix("torch."))
             if alphas is not None:
                 found = trace[name][i, 0][real][:, mask[i].bool()]
                 assert error(found, alphas) <= bound

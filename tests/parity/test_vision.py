@@ -260,7 +260,7 @@ def error(ours: Model, theirs: dict[str, torch.Tensor], inputs: dict[str, torch.
 
 @pytest.mark.parametrize("seed", DRAWS)
 @pytest.mark.parametrize("seeing", [pytest.param(seeing, id=seeing.name) for seeing in CLASSES])
-def test_same_numbers_and_same_files(seeing: Seeing, seed: int, tmp_path: Path) -> None:
+def test_same_numbers_and_same_files(seeing: Seeing, seed: int, tmp_path: Path, seen: Callable[..., None]) -> None:
     theirs = make(seeing, seed)
     theirs.save_pretrained(tmp_path / "theirs")
     ours = load_checkpoint(tmp_path / "theirs")
@@ -268,7 +268,9 @@ def test_same_numbers_and_same_files(seeing: Seeing, seed: int, tmp_path: Path) 
         if padded and seeing.name == "BlipForQuestionAnswering":
             continue  # the reference's decoder looks at the padding of questions
         inputs = given(seeing, theirs, ours, seed, padded)
-        assert error(ours, outputs(seeing, theirs, inputs), inputs) <= 1e-5
+        found = error(ours, outputs(seeing, theirs, inputs), inputs)
+        assert found <= 1e-5
+        seen(theirs.config.model_type, type(theirs).__name__, found)
     again = ours.save(tmp_path / "ours")
     assert (again / "model.safetensors").read_bytes() == (tmp_path / "theirs/model.safetensors").read_bytes()
     assert ours.num_parameters() == ours.spec.num_parameters()
@@ -279,12 +281,14 @@ def test_same_numbers_and_same_files(seeing: Seeing, seed: int, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("seeing", [pytest.param(seeing, id=seeing.name) for seeing in CLASSES])
-def test_double_precision(seeing: Seeing, tmp_path: Path) -> None:
+def test_double_precision(seeing: Seeing, tmp_path: Path, seen: Callable[..., None]) -> None:
     theirs = make(seeing, 5, torch.float64)
     theirs.save_pretrained(tmp_path)
     ours = load_checkpoint(tmp_path, dtype=torch.float64)
     inputs = given(seeing, theirs, ours, 5, False)
-    assert error(ours, outputs(seeing, theirs, inputs), inputs) <= seeing.double
+    found = error(ours, outputs(seeing, theirs, inputs), inputs)
+    assert found <= seeing.double
+    seen(theirs.config.model_type, type(theirs).__name__, found, "float64")
 
 
 @pytest.mark.parametrize("seed", DRAWS)
