@@ -97,6 +97,11 @@ class Resampler:
     end: bool = False
 
     @property
+    def weight_sets(self) -> int:
+        """How many layers have weights of their own."""
+        return self.layers
+
+    @property
     def tokens(self) -> int:
         """How many vectors it makes of an image."""
         return self.queries + self.end

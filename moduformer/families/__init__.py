@@ -54,6 +54,7 @@ MODEL_TYPES = {
     "mistral": "mistral",
     "mixtral": "mixtral",
     "moduformer": "native",
+    "mplug-owl": "mplug_owl",
     "mpt": "mpt",
     "mt5": "t5",
     "openai-gpt": "openai",

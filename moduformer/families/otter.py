@@ -67,7 +67,7 @@ def gate_rows(stack: str) -> tuple[Row, ...]:
     )
 
 
-def resampler_rows(layers: int) -> tuple[Row, ...]:
+def resampler_rows() -> tuple[Row, ...]:
     """The rows of the resampler."""
     parts = (
         ("norm_media", "image_norm"),
@@ -81,7 +81,7 @@ def resampler_rows(layers: int) -> tuple[Row, ...]:
     )
     return (
         Row("perceiver.latents", f"{BRIDGE}.queries"),
-        *(Row(f"perceiver.layers.{i}.{a}", f"{BRIDGE}.layers.{i}.{b}") for i in range(layers) for a, b in parts),
+        *(Row(f"perceiver.layers.{{i}}.{a}", f"{BRIDGE}.layers.{{i}}.{b}") for a, b in parts),
         Row("perceiver.norm", f"{BRIDGE}.norm"),
     )
 
@@ -153,7 +153,7 @@ def _with_text(model_type: str, text: Text) -> Family:
         rows=(
             *gate_rows(text.stack),
             *vision_rows("vision_encoder.vision_model.", "vision.heads.pool"),
-            *resampler_rows(LATENTS.layers),
+            *resampler_rows(),
         ),
         image_heads=(SEEN,),
         older_names=OLDER,

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from moduformer.architecture import Block, MixtureOfExperts, Recurrent, RecurrentDecoder, Spec, Stack
+from moduformer.architecture import Block, MixtureOfExperts, Recurrent, RecurrentDecoder, Resampler, Spec, Stack
 from moduformer.errors import CheckpointError
 from moduformer.model import Model
 from moduformer.weights.views import Axes, parse
@@ -143,11 +143,11 @@ def _embedding_of(name: str, spec: Spec) -> str | None:
     return name
 
 
-def stack_of(spec: Spec, name: str) -> Stack | Recurrent | RecurrentDecoder | None:
+def stack_of(spec: Spec, name: str) -> Stack | Recurrent | RecurrentDecoder | Resampler | None:
     """The stack that a parameter's name leads to, such as "encoder.0" or "vision.bridge.stack.{i}"; None if none."""
     part: Any = spec
     for step in name.split("."):
-        if isinstance(part, Stack | Recurrent | RecurrentDecoder):
+        if isinstance(part, Stack | Recurrent | RecurrentDecoder | Resampler):
             return part
         part = getattr(part, step, None)
     return None

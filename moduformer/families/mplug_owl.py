@@ -1,0 +1,127 @@
+"""mPLUG-Owl (Ye et al. 2023, arXiv 2304.14178): a ViT-L/14, a visual abstractor, and a LLaMA whose text it stands in.
+
+The abstractor makes 64 vectors of an image, behind which stands a learned one. Texts mark images by negative ids.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from moduformer.architecture import Attention, FeedForward, Norm, Resampler
+from moduformer.errors import CheckpointError
+from moduformer.families.llama import FAMILY as LLAMA
+from moduformer.families.llama import SIZES
+from moduformer.families.vision_language import compose
+from moduformer.families.vit import tower, tower_rules
+from moduformer.weights.config import Config, Get, HeadSize, Nested, Only, key
+from moduformer.weights.plan import Row
+from moduformer.weights.views import Axes
+
+BRIDGE, SEEING = "vision.bridge", "vision.stack.pattern.*"
+NORM = Norm(eps=1e-6)
+LATENTS = Resampler(
+    64,
+    1024,
+    6,
+    Attention(16, 64, 16),
+    FeedForward(4096, "silu", gated=True, norm=NORM),
+    Norm(eps=1e-5),
+    residual="normed",
+    end=True,
+)
+VISION = replace(tower(NORM, 224, 14, "gelu_sigmoid"), dim=1024)
+VISION = replace(VISION, patches=replace(VISION.patches, bias=False, norm=NORM))
+
+
+@dataclass(frozen=True)
+class SameWidth:
+    """A key that must say what another says."""
+
+    name: str
+    other: str
+    default: int
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """Nothing, or a `CheckpointError`."""
+        given, wanted = (config.get(name, self.default) for name in (self.name, self.other))
+        if given != wanted:
+            raise CheckpointError(f"config.json: {self.name} is {given!r:.80}, but {self.other} is {wanted!r:.80}")
+        return {}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The width."""
+        return {self.name: get(f"{BRIDGE}.dim")}
+
+
+EYE, SEEN = "vision_model.encoder.layers.{i}", "vision.stack.{i}"
+FILE, NAME = "abstractor.encoder.layers.{i}.crossattention", f"{BRIDGE}.layers.{{i}}"
+
+
+def size(name: str) -> dict[str, Any]:
+    """The config of a published size: what the keys say by default, and a LLaMA."""
+    layers, dim, heads, width = SIZES[name]
+    text = {"num_hidden_layers": layers, "hidden_size": dim, "num_attention_heads": heads, "intermediate_size": width}
+    return {"architecture": "MplugOwlForConditionalGeneration", "text_config": text}
+
+
+FAMILY = compose(
+    replace(LLAMA, rules=(*LLAMA.rules, Only("model_type", ("llama",)))),
+    "LlamaForCausalLM",
+    replace(VISION, bridge=LATENTS, injection="tokens", image_token=-1),
+    model_type="mplug-owl",
+    name="MplugOwl",
+    rules=(
+        Nested(
+            "vision_config",
+            (
+                *tower_rules(1024, 24, 16, 4096, 224, 14, 1e-6),
+                key("attention_dropout", f"{SEEING}.attention.dropout", default=0.0),
+                Only("hidden_act", ("quick_gelu",)),
+                Only("num_channels", (3,)),
+            ),
+        ),
+        Nested(
+            "visual_abstractor_config",
+            (
+                key("hidden_size", f"{BRIDGE}.dim", default=1024),
+                key("num_hidden_layers", f"{BRIDGE}.layers", default=6),
+                key("num_attention_heads", f"{BRIDGE}.attention.heads", f"{BRIDGE}.attention.kv_heads", default=16),
+                HeadSize("hidden_size", "num_attention_heads", (f"{BRIDGE}.attention.head_dim",), (1024, 16)),
+                key("intermediate_size", f"{BRIDGE}.feed_forward.width", default=4096),
+                # The norm inside the feed-forward layer alone; the others have the usual eps.
+                key("layer_norm_eps", f"{BRIDGE}.feed_forward.norm.eps", default=1e-6),
+                key("attention_probs_dropout_prob", f"{BRIDGE}.attention.dropout", default=0.1),
+                SameWidth("encoder_hidden_size", "hidden_size", 1024),
+            ),
+        ),
+        key("num_query_tokens", f"{BRIDGE}.queries", default=64),
+        key("image_token_index", "vision.image_token", default=-1),
+    ),
+    rows=(
+        Row("vision_model.embeddings.cls_token", "vision.patches.class_token", Axes("() () d", "d")),
+        Row("vision_model.embeddings.position_embedding", "vision.patches.positions.weight", Axes("() v d", "v d")),
+        Row("vision_model.embeddings.patch_embed", "vision.patches.projection"),
+        Row("vision_model.embeddings.pre_layernorm", "vision.patches.norm"),
+        Row(f"{EYE}.input_layernorm", f"{SEEN}.attention_norm_in"),
+        Row(f"{EYE}.self_attn.query_key_value", f"{SEEN}.attention.qkv", Axes("(h n d) in", "(n h d) in")),
+        Row(f"{EYE}.self_attn.dense", f"{SEEN}.attention.out"),
+        Row(f"{EYE}.post_attention_layernorm", f"{SEEN}.feed_forward_norm_in"),
+        Row(f"{EYE}.mlp.fc1", f"{SEEN}.feed_forward.up"),
+        Row(f"{EYE}.mlp.fc2", f"{SEEN}.feed_forward.down"),
+        Row("vision_model.post_layernorm", "vision.stack.norm"),
+        Row("query_tokens", f"{BRIDGE}.queries", Axes("() q d", "q d")),
+        Row(f"{FILE}.attention.query", f"{NAME}.attention.q"),
+        Row(f"{FILE}.attention.key", f"{NAME}.attention.k"),
+        Row(f"{FILE}.attention.value", f"{NAME}.attention.v"),
+        Row(f"{FILE}.output.out_proj", f"{NAME}.attention.out"),
+        Row(f"{FILE}.output.norm2", f"{NAME}.feed_forward_norm"),
+        Row(f"{FILE}.output.mlp.w1", f"{NAME}.feed_forward.gate"),
+        Row(f"{FILE}.output.mlp.w2", f"{NAME}.feed_forward.down"),
+        Row(f"{FILE}.output.mlp.w3", f"{NAME}.feed_forward.value"),
+        Row(f"{FILE}.output.mlp.ffn_ln", f"{NAME}.feed_forward.norm"),
+        Row(f"{FILE}.norm1", f"{NAME}.query_norm"),
+        Row(f"{FILE}.normk", f"{NAME}.image_norm"),
+        Row("abstractor.visual_fc", f"{BRIDGE}.projection"),
+        Row("abstractor.vit_eos", f"{BRIDGE}.end", Axes("() () d", "d")),
+    ),
+    presets={f"mplug-owl-llama-7b{kind}": size("7b") for kind in ("", "-pt", "-ft")},
+)
