@@ -36,7 +36,7 @@ SCHEMA = {
     "required": ["name", "age", "tags"],
     "additionalProperties": False,
 }
-REGEXES = [r"[가-힣]{2,4} \d{1,3}", r"(yes|no|아니요)", r" {1,2}a?", r"\d{4}-\d{2}-\d{2}", r"[^a]{3}"]
+REGEXES = [r"[가-힣]{2,4} \d{1,3}", r"(yes|no|아니요)", r" {1,2}a?", r"\d{4}-\d{2}-\d{2}", r"[^a]{3}", r"^(?i:no)\d?$"]
 
 
 def byte_level() -> Tokenizer:

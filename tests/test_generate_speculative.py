@@ -1,6 +1,7 @@
 """Speculative decoding: the greedy text, the exact distribution, what is drafted, and whose drafts are refused."""
 
 import itertools
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -204,3 +205,32 @@ def test_drafts_of_other_tokens_are_refused() -> None:
     assert written(model, PROMPTS, 12, wide)[1].ids == written(model, PROMPTS, 12)[1].ids
     narrow_first = written(wide, PROMPTS, 12, small, do_sample=True, seed=1)
     assert len(narrow_first) == 4
+
+
+def test_both_doors_take_an_assistant_and_tell_its_share(tmp_path, capsys) -> None:
+    from moduformer.cli.app import app
+    from moduformer.generate.text import generate_text
+
+    words = Tokenizer.train(["the cat sat on the mat, the cat sat on the hat"] * 3, "bpe", 280)
+    spec = replace(SPECS["llama"], vocab=words.vocab_size)
+    model, small = randomise(build(spec), 3), randomise(build(spec), 4)
+    model.tokenizer = small.tokenizer = words
+    ids = torch.tensor([words.encode("the cat").ids])
+    plain = model.generate(ids, max_new_tokens=12, eos_token_id=[])
+    assert torch.equal(model.generate(ids, max_new_tokens=12, eos_token_id=[], assistant_model=small), plain)
+    assert torch.equal(model.generate(ids, max_new_tokens=12, eos_token_id=[], prompt_lookup_num_tokens=3), plain)
+    pieces: list[str] = []
+    made = generate_text(
+        model, "the cat", max_new_tokens=12, eos_token_id=[], assistant_model=model, streamer=pieces.append
+    )[0]
+    assert made.tokens == plain[0, ids.shape[1] :].tolist()
+    assert "".join(pieces) == made.text
+    assert made.acceptance == 1.0
+    model.save(tmp_path / "large")
+    small.save(tmp_path / "small")
+    arguments = ["generate", "the cat", "--model", str(tmp_path / "large"), "--max-new-tokens", "12", "--json"]
+    app([*arguments, "--draft", str(tmp_path / "large")], standalone_mode=False)
+    found = json.loads(capsys.readouterr().out)["results"][0]
+    assert found["drafted"] == found["accepted"] > 5
+    app([*arguments, "--prompt-lookup", "3"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["results"][0]["text"] == found["text"]

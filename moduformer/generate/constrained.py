@@ -7,6 +7,7 @@ the form; one that `max_new_tokens` cuts off is the beginning of such a text.
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -74,14 +75,14 @@ def constraint(model: Model, request: Request) -> Processor:
 
 
 def _regex_grammar(regex: str, strips: bool) -> str:
-    import llguidance
+    from llguidance import regex_to_lark
 
-    alone = f"start: form\nform: /{llguidance.regex_to_lark(regex, 'd')}/"
-    # An expression that is wrong alone is refused alone, so that the error speaks of nothing that was added.
-    if not strips or llguidance.LLMatcher.validate_grammar(alone):
-        return alone
+    return f"{_begin(strips)}form: /{regex_to_lark(regex, 'd')}/"
+
+
+def _begin(strips: bool) -> str:
     # Decoding takes the first space away, whatever it belongs to.
-    return f"start: / (?:{llguidance.regex_to_lark(regex, 'd')})/"
+    return 'start: " " form\n' if strips else "start: form\n"
 
 
 def _schema(given: Mapping[str, Any] | str | None) -> Any:
@@ -101,9 +102,7 @@ def _json_grammar(schema: Any, strips: bool) -> str:
     if not isinstance(own, dict):
         raise TextError("x-guidance in json_schema must be an object")
     text = json.dumps({**schema, "x-guidance": {**_COMPACT, **own}})
-    # Decoding takes the first space away.
-    begin = '" " ' if strips else ""
-    return f"start: {begin}form\nform: %json {text}"
+    return f"{_begin(strips)}form: %json {text}"
 
 
 def _tokens(tokenizer: Tokenizer, width: int, ends: frozenset[int]) -> Any:
@@ -229,4 +228,6 @@ class Constraint:
 
 
 def _reason(matcher: Any) -> str:
-    return " ".join(matcher.get_error().split("<state>")[0].split())[:300]
+    told = " ".join(matcher.get_error().split("<state>")[0].split())
+    # Where it points at is the grammar around the form, which nobody has seen.
+    return re.sub(r"^at \d+\(\d+\): | \d+ \| start: .*$", "", told)[:300]
