@@ -258,6 +258,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("Patches", "dropout"): Case("vit", "vision.patches.dropout", 0.5),
     ("Projector", "activation"): Case("projected", "vision.bridge.activation", "gelu"),
     ("Projector", "bias"): Case("projected", "vision.bridge.bias", False),
+    ("Projector", "joined"): Case("projected", "vision.bridge.joined", 2),
     ("QFormer", "queries"): Case("asked", "vision.bridge.queries", 2),
     ("QFormer", "dim"): Case("asked", "vision.bridge.dim", 16, along={"vision.bridge.text.width": 16}),
     ("QFormer", "stack"): Case("asked", "vision.bridge.stack", replace(ASKED.stack, layers=4)),

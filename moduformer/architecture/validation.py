@@ -26,7 +26,7 @@ from moduformer.architecture.recurrent import (
     check_recurrent,
     check_recurrent_decoder,
 )
-from moduformer.architecture.vision import QFormer, Resampler, Vision
+from moduformer.architecture.vision import Projector, QFormer, Resampler, Vision
 from moduformer.errors import SpecError
 
 
@@ -286,6 +286,12 @@ def _check_vision(vision: Vision) -> None:
         raise SpecError("vision.image_token is the token that images stand in for: injection 'tokens' needs it")
     if vision.visible != "last" and not vision.one_image_a_token:
         raise SpecError("vision.visible is for a text that attends to images and has an image_token for each")
+    if isinstance(vision.bridge, Projector):
+        held = patches.tokens - (patches.class_token and not vision.class_kept)
+        if held % vision.bridge.joined:
+            raise SpecError(
+                f"vision.bridge: {held} vectors of an image cannot be joined {vision.bridge.joined} by each"
+            )
     if isinstance(vision.bridge, Resampler):
         _check_resampler(vision.bridge, vision)
     if isinstance(vision.bridge, QFormer):

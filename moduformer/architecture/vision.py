@@ -37,15 +37,18 @@ class Patches:
 
 @dataclass(frozen=True)
 class Projector:
-    """Image vectors to the width of the text: one linear layer, or two with an activation between (LLaVA 1.5)."""
+    """Image vectors to the width of the text: one linear layer, or two with an activation between (LLaVA 1.5).
+
+    So many neighbours are `joined`, one behind the other, to one vector first."""
 
     activation: Activation | None = None
     bias: bool = True
+    joined: int = 1
 
     def num_parameters(self, inputs: int, outputs: int) -> int:
         """Numbers of one or two linear layers."""
         second = _linear(outputs, outputs, self.bias) if self.activation else 0
-        return _linear(inputs, outputs, self.bias) + second
+        return _linear(self.joined * inputs, outputs, self.bias) + second
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,8 @@ class Vision:
             return self.bridge.queries
         if isinstance(self.bridge, Resampler):
             return self.bridge.tokens
-        return self.patches.tokens - (self.patches.class_token and not self.class_kept)
+        tokens = self.patches.tokens - (self.patches.class_token and not self.class_kept)
+        return tokens // self.bridge.joined if isinstance(self.bridge, Projector) else tokens
 
     def num_parameters(self, text: int) -> int:
         """Numbers of patches, stack, heads and bridge, before a text of that width."""

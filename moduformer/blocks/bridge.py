@@ -27,12 +27,13 @@ class Projector(nn.Module):
     def __init__(self, settings: architecture.Projector, inputs: int, outputs: int) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[settings.activation] if settings.activation else None
-        self.first = nn.Linear(inputs, outputs, bias=settings.bias)
+        self.joined = settings.joined
+        self.first = nn.Linear(settings.joined * inputs, outputs, bias=settings.bias)
         self.second = nn.Linear(outputs, outputs, bias=settings.bias) if settings.activation else None
 
     def forward(self, states: Tensor, instruction: Batch | None = None, trace: Trace | None = None) -> Tensor:
-        """`[images, vectors, inputs]` to `[images, vectors, outputs]`."""
-        hidden = self.first(states)
+        """`[images, vectors, inputs]` to `[images, vectors / joined, outputs]`."""
+        hidden = self.first(states.unflatten(1, (-1, self.joined)).flatten(2))
         if self.activation is not None and self.second is not None:
             hidden = self.second(self.activation(hidden))
         return hidden

@@ -1,72 +1,123 @@
 """MiniGPT-4 and VPGTrans (Zhu et al. 2023, arXiv 2304.10592; Zhang et al. 2023, arXiv 2305.01278).
 
-BLIP-2's ViT-g and Q-Former, and one linear layer into a Vicuna. VPGTrans is a way of training the same network.
+BLIP-2's ViT-g and Q-Former, and one linear layer into a Vicuna. The version on Llama-2 has no Q-Former: four patches
+beside each other go into the linear layer. VPGTrans is a way of training the same network.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from moduformer.architecture import Norm
+from moduformer.architecture import Norm, Projector
+from moduformer.errors import CheckpointError
 from moduformer.families.blip import layers
 from moduformer.families.blip_2 import BRIDGE, FILE, NAME, QFORMER_RULES, VISION, VISION_RULES
+from moduformer.families.family import Family
 from moduformer.families.llama import FAMILY as LLAMA
 from moduformer.families.llama import SIZES
 from moduformer.families.vision_language import compose
-from moduformer.weights.config import Nested, key
+from moduformer.weights.config import Config, Get, Nested, Rule, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
 
 EYE, SEEN = "visual_encoder.blocks.{i}", "vision.stack.{i}"
 
 
-def size(name: str) -> dict[str, Any]:
+def size(name: str, has_qformer: bool = True, **more: Any) -> dict[str, Any]:
     """The config of a published size: BLIP-2's ViT-g and Q-Former, and a LLaMA."""
     layers, dim, heads, width = SIZES[name]
     text = {"num_hidden_layers": layers, "hidden_size": dim, "num_attention_heads": heads, "intermediate_size": width}
-    return {"architecture": "MiniGPT4ForConditionalGeneration", "text_config": text}
+    return {
+        "architecture": "MiniGPT4ForConditionalGeneration",
+        "text_config": {**text, **more},
+        **({} if has_qformer else {"has_qformer": False}),
+    }
 
 
-FAMILY = compose(
-    LLAMA,
-    "LlamaForCausalLM",
-    replace(VISION, image_token=32000, stack=replace(VISION.stack, final_norm=Norm(eps=1e-5))),
-    model_type="minigpt4",
-    name="MiniGPT4",
-    lead="llama_model.",
-    rules=(
-        Nested("vision_config", VISION_RULES),
-        # The norm after the image encoder is not part of it, and has the usual eps.
-        key("ln_vision_eps", "vision.stack.final_norm.eps", default=1e-5),
+# EVA's keys have no bias.
+PLAIN = VISION.stack.pattern[0]
+LN_VISION = Norm(eps=1e-5)
+BLOCK = replace(PLAIN, attention=replace(PLAIN.attention, key_bias=False))
+
+EYE_ROWS = (
+    Row("visual_encoder.cls_token", "vision.patches.class_token", Axes("() () d", "d")),
+    Row("visual_encoder.pos_embed", "vision.patches.positions.weight", Axes("() v d", "v d")),
+    Row("visual_encoder.patch_embed.proj", "vision.patches.projection"),
+    Row(f"{EYE}.norm1", f"{SEEN}.attention_norm_in"),
+    Row(f"{EYE}.attn.qkv.weight", f"{SEEN}.attention.qkv.weight"),
+    Row(f"{EYE}.attn.q_bias", f"{SEEN}.attention.q.bias"),
+    Row(f"{EYE}.attn.v_bias", f"{SEEN}.attention.v.bias"),
+    Row(f"{EYE}.attn.proj", f"{SEEN}.attention.out"),
+    Row(f"{EYE}.norm2", f"{SEEN}.feed_forward_norm_in"),
+    Row(f"{EYE}.mlp.fc1", f"{SEEN}.feed_forward.up"),
+    Row(f"{EYE}.mlp.fc2", f"{SEEN}.feed_forward.down"),
+    Row("ln_vision", "vision.stack.norm"),
+)
+QFORMER_ROWS = (
+    Row("query_tokens", f"{BRIDGE}.queries", Axes("() q d", "q d")),
+    Row("Qformer.bert.embeddings.LayerNorm", f"{BRIDGE}.norm"),
+    *layers(f"Qformer.bert.{FILE.removeprefix('qformer.')}", NAME),
+    Row("Qformer.bert.encoder.layer.{i}.intermediate_query.dense", f"{NAME}.feed_forward.up"),
+    Row("Qformer.bert.encoder.layer.{i}.output_query.dense", f"{NAME}.feed_forward.down"),
+    Row("Qformer.bert.encoder.layer.{i}.output_query.LayerNorm", f"{NAME}.feed_forward_norm_res"),
+    Row("llama_proj", f"{BRIDGE}.projection"),
+)
+JOINED = Projector(joined=4)
+
+
+@dataclass(frozen=True)
+class Says:
+    """A key with one value, which tells a variant of the family from the others."""
+
+    name: str
+    value: Any
+
+    def read(self, config: Config) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def write(self, get: Get) -> dict[str, Any]:
+        """The key."""
+        return {self.name: self.value}
+
+
+def family(config: Config) -> Family:
+    """The variant of a config: with a Q-Former, or four neighbouring patches joined. Raises `CheckpointError`."""
+    asked = config.get("has_qformer", True)
+    if not isinstance(asked, bool):
+        raise CheckpointError(f"config.json: has_qformer is {asked!r:.80}, not true or false")
+    return FAMILY if asked else WITHOUT_QFORMER
+
+
+def _variant(asked: bool) -> Family:
+    vision = replace(VISION, image_token=32000, stack=replace(VISION.stack, pattern=(BLOCK,), final_norm=LN_VISION))
+    qformer: tuple[Rule, ...] = (
         Nested("qformer_config", QFORMER_RULES),
         key("num_query_tokens", f"{BRIDGE}.queries", default=32),
-        key("image_token_index", "vision.image_token", default=32000),
-    ),
-    rows=(
-        Row("visual_encoder.cls_token", "vision.patches.class_token", Axes("() () d", "d")),
-        Row("visual_encoder.pos_embed", "vision.patches.positions.weight", Axes("() v d", "v d")),
-        Row("visual_encoder.patch_embed.proj", "vision.patches.projection"),
-        Row(f"{EYE}.norm1", f"{SEEN}.attention_norm_in"),
-        Row(f"{EYE}.attn.qkv.weight", f"{SEEN}.attention.qkv.weight"),
-        Row(f"{EYE}.attn.q_bias", f"{SEEN}.attention.q.bias"),
-        Row(f"{EYE}.attn.k_bias", f"{SEEN}.attention.k.bias", optional=True),
-        Row(f"{EYE}.attn.v_bias", f"{SEEN}.attention.v.bias"),
-        Row(f"{EYE}.attn.proj", f"{SEEN}.attention.out"),
-        Row(f"{EYE}.norm2", f"{SEEN}.feed_forward_norm_in"),
-        Row(f"{EYE}.mlp.fc1", f"{SEEN}.feed_forward.up"),
-        Row(f"{EYE}.mlp.fc2", f"{SEEN}.feed_forward.down"),
-        Row("ln_vision", "vision.stack.norm"),
-        Row("query_tokens", f"{BRIDGE}.queries", Axes("() q d", "q d")),
-        Row("Qformer.bert.embeddings.LayerNorm", f"{BRIDGE}.norm"),
-        *layers(f"Qformer.bert.{FILE.removeprefix('qformer.')}", NAME),
-        Row("Qformer.bert.encoder.layer.{i}.intermediate_query.dense", f"{NAME}.feed_forward.up"),
-        Row("Qformer.bert.encoder.layer.{i}.output_query.dense", f"{NAME}.feed_forward.down"),
-        Row("Qformer.bert.encoder.layer.{i}.output_query.LayerNorm", f"{NAME}.feed_forward_norm_res"),
-        Row("llama_proj", f"{BRIDGE}.projection"),
-    ),
-    presets={
-        "minigpt-4-vicuna-7b": size("7b"),
-        "minigpt-4-vicuna-13b": size("13b"),
-        "vpgtrans-vl-llama-7b": size("7b"),
-        "vpgtrans-vl-vicuna-7b": size("7b"),
-    },
-)
+    )
+    return compose(
+        LLAMA,
+        "LlamaForCausalLM",
+        vision if asked else replace(vision, bridge=JOINED, class_kept=False),
+        model_type="minigpt4",
+        name="MiniGPT4",
+        lead="llama_model.",
+        rules=(
+            Nested("vision_config", VISION_RULES),
+            # The norm after the image encoder is not part of it, and has the usual eps.
+            key("ln_vision_eps", "vision.stack.final_norm.eps", default=1e-5),
+            key("image_token_index", "vision.image_token", default=32000),
+            *(qformer if asked else (Says("has_qformer", False),)),
+        ),
+        rows=EYE_ROWS + (QFORMER_ROWS if asked else (Row("llama_proj", f"{BRIDGE}.first"),)),
+        presets={
+            "minigpt-4-vicuna-7b": size("7b"),
+            "minigpt-4-vicuna-13b": size("13b"),
+            "minigpt-4-llama-2-7b-chat": size("7b", has_qformer=False, rms_norm_eps=1e-5),
+            "vpgtrans-vl-llama-7b": size("7b"),
+            "vpgtrans-vl-vicuna-7b": size("7b"),
+        },
+        variant=family,
+    )
+
+
+FAMILY, WITHOUT_QFORMER = _variant(True), _variant(False)

@@ -1,5 +1,7 @@
 """MiniGPT-4's network, plainly: EVA ViT-g, Q-Former, one linear layer, LLaMA; tensors named as in its checkpoints.
 
+Not `asked`, it is the version on Llama-2, whose linear layer reads four neighbouring patches and no class token.
+
 Written from Zhu et al. 2023 (arXiv 2304.10592, section 3), Fang et al. 2022 (EVA, arXiv 2211.07636), Li et al. 2023
 (BLIP-2, arXiv 2301.12597, section 3.1) and Touvron et al. 2023 (LLaMA, arXiv 2302.13971), one image and one text at a
 time, without caches, masks or shared code. Names are those of Vision-CAIR/MiniGPT-4's state dict.
@@ -30,6 +32,7 @@ class Sizes:
     asking_heads: int = 2
     asking_width: int = 20
     every: int = 2
+    asked: bool = True
     vocab: int = 50
     text: int = 24
     text_layers: int = 2
@@ -109,6 +112,13 @@ def ask(state: State, sizes: Sizes, image: Tensor) -> Tensor:
     return linear(state, "llama_proj", x)
 
 
+def join(state: State, image: Tensor) -> Tensor:
+    """The patches, four beside each other, in the width of the text."""
+    return torch.stack(
+        [linear(state, "llama_proj", torch.cat(list(image[i : i + 4]))) for i in range(1, len(image), 4)]
+    )
+
+
 def rms(state: State, name: str, x: Tensor) -> Tensor:
     """x / sqrt(mean x^2 + eps) * weight."""
     return x / torch.sqrt((x**2).mean(-1, keepdim=True) + 1e-6) * state[f"{name}.weight"]
@@ -147,7 +157,9 @@ def read(state: State, sizes: Sizes, x: Tensor) -> Tensor:
 def logits(state: State, sizes: Sizes, before: Tensor, image: Tensor, after: Tensor) -> Tensor:
     """The prompt before the image, the image's vectors, the prompt after it: `[tokens, vocab]`."""
     table = state["llama_model.model.embed_tokens.weight"]
-    return read(state, sizes, torch.cat((table[before], ask(state, sizes, see(state, sizes, image)), table[after])))
+    seen = see(state, sizes, image)
+    vectors = ask(state, sizes, seen) if sizes.asked else join(state, seen)
+    return read(state, sizes, torch.cat((table[before], vectors, table[after])))
 
 
 def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
@@ -158,7 +170,6 @@ def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
         "visual_encoder.pos_embed": (1, (sizes.image // sizes.patch) ** 2 + 1, eye),
         "visual_encoder.patch_embed.proj.weight": (eye, 3, sizes.patch, sizes.patch),
         "visual_encoder.patch_embed.proj.bias": (eye,),
-        "query_tokens": (1, sizes.queries, asking),
         "llama_model.model.embed_tokens.weight": (sizes.vocab, text),
         "llama_model.lm_head.weight": (sizes.vocab, text),
         "llama_model.model.norm.weight": (text,),
@@ -171,8 +182,10 @@ def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
         found[f"{name}.weight"] = found[f"{name}.bias"] = (dim,)
 
     normed("ln_vision", eye)
-    normed("Qformer.bert.embeddings.LayerNorm", asking)
-    dense("llama_proj", asking, text)
+    dense("llama_proj", asking if sizes.asked else 4 * eye, text)
+    if sizes.asked:
+        found["query_tokens"] = (1, sizes.queries, asking)
+        normed("Qformer.bert.embeddings.LayerNorm", asking)
     for layer in range(sizes.eye_layers):
         name = f"visual_encoder.blocks.{layer}"
         normed(f"{name}.norm1", eye)
@@ -185,7 +198,7 @@ def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
         dense(f"{name}.attn.proj", eye, eye)
         dense(f"{name}.mlp.fc1", eye, sizes.eye_width)
         dense(f"{name}.mlp.fc2", sizes.eye_width, eye)
-    for layer in range(sizes.asking_layers):
+    for layer in range(sizes.asking_layers if sizes.asked else 0):
         name = f"Qformer.bert.encoder.layer.{layer}"
         for part, source in (("attention", asking), *((("crossattention", eye),) if layer % sizes.every == 0 else ())):
             dense(f"{name}.{part}.self.query", asking, asking)
@@ -210,7 +223,7 @@ def config(sizes: Sizes) -> dict[str, object]:
     return {
         "model_type": "minigpt4",
         "architectures": ["MiniGPT4ForConditionalGeneration"],
-        "num_query_tokens": sizes.queries,
+        **({"num_query_tokens": sizes.queries} if sizes.asked else {"has_qformer": False}),
         "image_token_index": sizes.vocab,
         "vision_config": {
             "hidden_size": sizes.eye,
