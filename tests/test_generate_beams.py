@@ -157,6 +157,12 @@ def test_an_extreme_length_penalty_and_too_few_texts_are_no_trouble() -> None:
     assert {tuple(one.ids) for one in made} == {(0,), (1,)}
 
 
+def test_beams_without_any_text_are_an_error() -> None:
+    nothing = lambda rows, logits: logits.masked_fill(logits > -1e30, float("-inf"))  # noqa: E731
+    with pytest.raises(TextError, match="no token that any beam"):
+        run(model_of(), [[5, 9]], Request(GenerationSettings(num_beams=2), 5, [nothing]))
+
+
 def test_beams_end_at_the_last_position() -> None:
     model = model_of("gpt2")
     made = searched(model, [list(range(5, 15)) * 4 + [6] * 4], 30, num_beams=2)[0]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from moduformer.batch import Batch
+from moduformer.errors import TextError
 from moduformer.generate.decoding import Decoding, Row
 from moduformer.generate.processors import Processor, apply
 from moduformer.generate.sampling import positions_of
@@ -49,7 +50,7 @@ def generate(model: Model, prompts: Batch | Sequence[Sequence[int]], request: Re
     them) over its length to the power of `length_penalty`. With `num_beam_groups`, groups choose one after another,
     and a token costs `diversity_penalty` for every beam of an earlier group that has just chosen it (Vijayakumar et
     al. 2018). With `do_sample` candidates are drawn without replacement instead of taken from the top. Where processors
-    leave fewer texts than were asked for, the last one is repeated.
+    leave fewer texts than were asked for, the last one is repeated. Raises `TextError` where they leave none.
     """
     settings = request.settings
     decoding = Decoding(model, prompts, request.prefix)
@@ -151,7 +152,7 @@ def _over_length(score: float, length: int, settings: GenerationSettings) -> flo
 def _best(search: Sequence[_Group], wanted: int) -> list[Made]:
     found = sorted((made for group in search for made in group.finished), key=_score, reverse=True)
     if not found:
-        found = [Made([], "length", float("-inf"))]
+        raise TextError("the settings leave no token that any beam could go on with; allow more, or use more beams")
     return (found + [found[-1]] * wanted)[:wanted]
 
 
