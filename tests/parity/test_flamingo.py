@@ -12,6 +12,7 @@ from moduformer.batch import Batch
 from moduformer.errors import CheckpointError, TextError
 from moduformer.families import spec
 from moduformer.model import Model
+from moduformer.train.lora import Lora, LoraSettings
 from moduformer.weights.checkpoint import load_checkpoint
 from moduformer.weights.files import open_tensors
 
@@ -156,6 +157,33 @@ def test_published_sizes(name: str) -> None:
 def test_multimodal_gpt_is_open_flamingo_and_otter_looks_back() -> None:
     assert not spec("multimodal-gpt-9b").diff(spec("openflamingo-9b"))
     assert {change.path for change in spec("multimodal-gpt-9b").diff(spec("otter-9b"))} == {"vocab", "vision.visible"}
+
+
+def test_low_rank_adapters_merged_are_a_plain_checkpoint(tmp_path: Path) -> None:
+    """MultiModal-GPT's adapters: attention, cross-attention and its feed-forward layers (Gong et al. 2023, 3.2)."""
+    sizes = Sizes(previous=False)
+    folder(tmp_path / "theirs", sizes, torch.float32)
+    ours = load_checkpoint(tmp_path / "theirs")
+    rows, images = texts(sizes)
+    ids, pixels = torch.tensor([rows[0]]), torch.stack(images[0])
+    lora = Lora(ours, LoraSettings(rank=2, alpha=2.0, targets=("q", "k", "v", "out", "up")))
+    adapted = {f"{path}.{part}" for path, part, _ in lora.parts()}
+    assert any("gated_cross_attention.feed_forward" in name for name in adapted)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        before = ours(input_ids=ids, pixel_values=pixels).logits
+        for parameter in lora.parameters():
+            parameter.normal_(std=0.2, generator=generator)
+        beside = ours(input_ids=ids, pixel_values=pixels).logits
+        lora.merge()
+        lora.remove()
+        merged = ours(input_ids=ids, pixel_values=pixels).logits
+    assert (beside - before).abs().max() > 0.01 * before.abs().max()
+    assert (merged - beside).abs().max() <= 1e-5 * beside.abs().max()
+    with open_tensors(ours.save(tmp_path / "ours")) as stored:
+        state = {name: stored.read(name) for name in stored.names()}
+    expected = logits(state, sizes, rows[0], images[0])
+    assert (merged[0] - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize("change", [
