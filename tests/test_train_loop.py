@@ -445,6 +445,19 @@ def test_attention_dropout_is_the_settings_while_training_and_the_specs_after():
     assert model.spec.encoder.pattern[0].attention.dropout == 0.3
 
 
+@pytest.mark.parametrize(("rate", "expected"), [(None, 0.3), (0.0, 0.0), (0.5, 0.5)])
+def test_dropout_of_hidden_states_is_the_specs_unless_the_settings_say(rate, expected):
+    model = build(bert(dropout=0.3), seed=0)
+    examples, labels = sentences(16)
+    block, seen = model.encoder.layer(0), []
+    model.encoder.register_forward_pre_hook(
+        lambda stack, _: seen.append((block.settings.dropout, block.attention.settings.dropout))
+    )
+    train(model, examples, labels, Settings(epochs=1, dropout=rate))
+    assert seen == [(expected, 0.0)]
+    assert block.settings.dropout == model.spec.encoder.pattern[0].dropout == 0.3
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -453,6 +466,7 @@ def test_attention_dropout_is_the_settings_while_training_and_the_specs_after():
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"embedding": "none"}, "embedding"),
         ({"patience": 2}, "patience needs a metric"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
         ({"evaluate_every": "year"}, "evaluate_every"),
     ],
 )

@@ -53,6 +53,9 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="float32, or bfloat16: faster where the processor has it, a little coarser.")
     ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(min=0, help="Of hidden states while training; by default the model's own.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen and cost; write nothing.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -85,6 +88,7 @@ def train(
         seed=seed,
         device=device,
         precision=precision,
+        dropout=dropout,
     )
     if dry_run:
         facts = look(settings)

@@ -42,6 +42,7 @@ class RunSettings:
     seed: int = 0
     device: str | None = None
     precision: str | None = None
+    dropout: float | None = None
     bad_rows: str = "report"
 
     def estimator(self) -> TextClassifier:
@@ -61,6 +62,7 @@ class RunSettings:
             patience=self.patience,
             device=self.device,
             precision=self.precision,
+            dropout=self.dropout,
         )
 
 

@@ -75,6 +75,7 @@ class TextClassifier(Classifier):
             training texts is set aside to choose by; None trains on all of them to the end.
         device: where to train and predict; None is the CPU.
         precision: "float32" or "bfloat16" for the matrix products of training; None takes the recipe's.
+        dropout: share of the hidden states dropped while training; None takes the model's own.
 
     Attributes after `fit`:
         classes_: the labels, in the order of `predict_proba`'s columns.
@@ -102,6 +103,7 @@ class TextClassifier(Classifier):
         patience: int | None = None,
         device: str | None = None,
         precision: str | None = None,
+        dropout: float | None = None,
     ) -> None:
         self.model = model
         self.recipe = recipe
@@ -118,6 +120,7 @@ class TextClassifier(Classifier):
         self.patience = patience
         self.device = device
         self.precision = precision
+        self.dropout = dropout
 
     # Learning ------------------------------------------------------------------------------------------------------
 
@@ -194,7 +197,7 @@ class TextClassifier(Classifier):
         """The recipe with this estimator's own settings in place of its defaults."""
         from moduformer.train.recipes import recipe
 
-        own = ("epochs", "learning_rate", "batch_size", "precision")
+        own = ("epochs", "learning_rate", "batch_size", "precision", "dropout")
         changes = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
         if self.recipe == "features":
             changes = {}

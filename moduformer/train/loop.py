@@ -21,7 +21,7 @@ from moduformer.model import Model
 from moduformer.train import checkpoint
 from moduformer.train.batching import Plan
 from moduformer.train.callbacks import Callback, Evaluation, History, Step
-from moduformer.train.dropout import attention_dropout
+from moduformer.train.dropout import dropout_rates
 from moduformer.train.encoded import Encoded
 from moduformer.train.groups import layer_groups, set_trained
 from moduformer.train.log_file import LogFiles
@@ -76,7 +76,7 @@ def train(
         run.callbacks.insert(0, LogFiles(run.folder))
     with ExitStack() as scope:
         scope.enter_context(kept_random())
-        scope.enter_context(attention_dropout(model, settings.attention_dropout))
+        scope.enter_context(dropout_rates(model, settings.attention_dropout, settings.dropout))
         scope.enter_context(_kept_modes(model, adapters))
         scope.enter_context(run.terminable())
         seed_all(settings.seed)

@@ -25,8 +25,8 @@ class Settings:
         schedule: the rate over time.
         policy: which groups train in which epoch.
         embedding: "rows" updates only the token vectors that occur, "dense" all of them at each step, "frozen" none.
-        attention_dropout: replaces the spec's while training. The default 0 keeps attention on its fast kernel; the
-            dropout of hidden states stays as the spec says.
+        attention_dropout: replaces the spec's while training. The default 0 keeps attention on its fast kernel.
+        dropout: of hidden states, in place of the spec's while training; None leaves the spec's.
         precision: "float32", or "bfloat16" autocast of matrix products (weights and optimizer stay in float32).
         evaluate_every, save_every: "epoch" or a number of optimizer steps; None: never.
         metric: which number of `evaluate`'s result is compared to find the best step; `greater_is_better` says how.
@@ -49,6 +49,7 @@ class Settings:
     eps: float = 1e-8
     max_grad_norm: float | None = 1.0
     attention_dropout: float = 0.0
+    dropout: float | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
     evaluate_every: Literal["epoch"] | int | None = "epoch"
@@ -70,6 +71,10 @@ class Settings:
                 raise TrainingError(f"{name} must be 'epoch', a number of steps or None, but is {value!r}")
         if not self.learning_rate > 0:
             raise TrainingError(f"learning_rate must be above 0, but is {self.learning_rate!r}")
+        for name in ("attention_dropout", "dropout"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise TrainingError(f"{name} must be at least 0 and below 1, but is {value!r}")
         if self.embedding not in ("rows", "dense", "frozen"):
             raise TrainingError(f"embedding must be 'rows', 'dense' or 'frozen', but is {self.embedding!r}")
         if self.precision not in ("float32", "bfloat16"):
