@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from moduformer.errors import ModuformerError
+from moduformer.metrics.classification import ClassificationMetrics
 from moduformer.report.results import (
     ClassCount,
     ClassMetrics,
@@ -32,7 +33,6 @@ from moduformer.report.results import (
 )
 from moduformer.sources import MODELS
 from moduformer.tasks.run_records import Outcome, RunData, RunSettings, peak_memory
-from moduformer.train.metrics import ClassificationMetrics
 
 MOST_PREDICTIONS = 5000
 LONG_TEXTS = 4

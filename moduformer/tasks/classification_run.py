@@ -13,6 +13,10 @@ import numpy as np
 
 from moduformer.atomic import write_text
 from moduformer.errors import DataError, TrainingError
+from moduformer.metrics.classification import (
+    classification_metrics,
+    multilabel_metrics,
+)
 from moduformer.sources.resolve import resolve
 from moduformer.tasks.classification_report import write_reports
 from moduformer.tasks.classifier_training import TERMINATED
@@ -20,10 +24,6 @@ from moduformer.tasks.run_records import Metrics, Outcome, RunData, RunSettings,
 from moduformer.tasks.text_classifier import TextClassifier
 from moduformer.train.callbacks import Callback, json_safe
 from moduformer.train.examples import Examples, few_shot, majority_accuracy, read_examples, split
-from moduformer.train.metrics import (
-    classification_metrics,
-    multilabel_metrics,
-)
 
 if TYPE_CHECKING:
     pass

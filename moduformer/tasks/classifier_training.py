@@ -13,6 +13,7 @@ import torch
 from moduformer.architecture import Head
 from moduformer.errors import CheckpointError, DataError, TrainingError
 from moduformer.loading import load
+from moduformer.metrics.classification import classification_metrics, multilabel_metrics
 from moduformer.model import Model, build
 from moduformer.tasks.scores import merge_windows, probabilities
 from moduformer.tasks.windowing import WindowedTexts, Windower, windower
@@ -23,7 +24,6 @@ from moduformer.train.evaluation import predict
 from moduformer.train.examples import Examples, class_weights, split
 from moduformer.train.labels import LabelSet
 from moduformer.train.loop import train
-from moduformer.train.metrics import classification_metrics, multilabel_metrics
 from moduformer.train.objectives import Classification, MultiLabel, Objective
 from moduformer.train.recipes import Recipe
 from moduformer.train.seeds import draw_head

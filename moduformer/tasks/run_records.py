@@ -11,7 +11,7 @@ import numpy as np
 from moduformer.tasks.text_classifier import TextClassifier
 from moduformer.train.callbacks import History, json_safe
 from moduformer.train.examples import Examples
-from moduformer.train.metrics import ClassificationMetrics, MultilabelMetrics
+from moduformer.metrics.classification import ClassificationMetrics, MultilabelMetrics
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moduformer.errors import DataError
+from moduformer.metrics.results import finite
 from moduformer.train.examples import Examples, duplicates, label_variants, leaks, majority_accuracy
-from moduformer.train.metrics import finite
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,15 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moduformer.errors import DataError
-from moduformer.train.metrics import (
-    bootstrap_interval,
-    brier_score,
-    classification_metrics,
-    expected_calibration_error,
-    finite,
-    multilabel_metrics,
-    regression_metrics,
-)
+from moduformer.metrics.bootstrap import bootstrap_interval
+from moduformer.metrics.calibration import brier_score, expected_calibration_error
+from moduformer.metrics.classification import classification_metrics, multilabel_metrics
+from moduformer.metrics.regression import regression_metrics
+from moduformer.metrics.results import finite
 
 
 def slow_calibration_error(probabilities, targets, bins):

@@ -1,30 +1,17 @@
 """Scores of a classifier: exact, with their uncertainty, and safe to write as JSON."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from moduformer.errors import DataError
+from moduformer.metrics.bootstrap import bootstrap_interval
+from moduformer.metrics.calibration import brier_score, expected_calibration_error
+from moduformer.metrics.inputs import class_numbers, probability_rows, zeros_and_ones
+from moduformer.metrics.results import Scores
 
 if TYPE_CHECKING:
     import numpy
-
-CALIBRATION_BINS = 15
-_RESAMPLES = 2000
-
-
-def finite(value: Any) -> Any:
-    """A value as JSON allows it: NumPy scalars as Python numbers, NaN and infinity as None, arrays as lists."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return value
 
 
 @dataclass(frozen=True)
@@ -39,7 +26,7 @@ class ClassMetrics:
 
 
 @dataclass(frozen=True)
-class ClassificationMetrics:
+class ClassificationMetrics(Scores):
     """Scores where every example has exactly one class.
 
     Attributes:
@@ -54,6 +41,8 @@ class ClassificationMetrics:
         confusion: counts, rows the true and columns the predicted classes.
         calibration_error, brier, log_loss: of the probabilities; None without them.
     """
+
+    headline: ClassVar[str] = "accuracy"
 
     examples: int
     accuracy: float
@@ -70,13 +59,9 @@ class ClassificationMetrics:
     brier: float | None = None
     log_loss: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON: Python numbers, None in place of NaN."""
-        return finite(asdict(self))
-
 
 @dataclass(frozen=True)
-class MultilabelMetrics:
+class MultilabelMetrics(Scores):
     """Scores where an example has any number of labels.
 
     Attributes:
@@ -89,6 +74,8 @@ class MultilabelMetrics:
         calibration_error, brier: of the probabilities of the single decisions; None without them.
     """
 
+    headline: ClassVar[str] = "micro_f1"
+
     examples: int
     micro_f1: float
     macro_f1: float
@@ -99,51 +86,6 @@ class MultilabelMetrics:
     per_class: list[ClassMetrics] = field(default_factory=list)
     calibration_error: float | None = None
     brier: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON: Python numbers, None in place of NaN."""
-        return finite(asdict(self))
-
-
-@dataclass(frozen=True)
-class RegressionMetrics:
-    """Scores of predicted numbers; the correlations are None where one side is constant."""
-
-    examples: int
-    mse: float
-    mae: float
-    pearson: float | None
-    spearman: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON: Python numbers, None in place of NaN."""
-        return finite(asdict(self))
-
-
-def _probabilities(values: Any, rows: int) -> "numpy.ndarray":
-    import numpy as np
-
-    array = np.asarray(values, np.float64)
-    if array.ndim != 2 or len(array) != rows:
-        raise DataError(f"probabilities have the shape [examples, classes]; got {array.shape} for {rows} examples")
-    if not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        raise DataError(f"the probabilities of example {bad} are not finite; the model's output is damaged")
-    if array.size and (array.min() < -1e-6 or array.max() > 1 + 1e-6):
-        raise DataError(f"probabilities lie between 0 and 1; these reach from {array.min():g} to {array.max():g}")
-    return array.clip(0, 1)
-
-
-def _class_numbers(values: Any, classes: int | None, what: str) -> "numpy.ndarray":
-    import numpy as np
-
-    array = np.asarray(values)
-    if array.ndim != 1 or not (np.issubdtype(array.dtype, np.integer) or array.size == 0):
-        raise DataError(f"{what} are class numbers of the shape [examples]; got {array.dtype} of shape {array.shape}")
-    array = array.astype(np.int64)
-    if array.size and (array.min() < 0 or (classes is not None and array.max() >= classes)):
-        raise DataError(f"{what} reach from {array.min()} to {array.max()}, outside the {classes} classes")
-    return array
 
 
 def _per_class(targets: Any, predictions: Any, labels: Sequence[int], names: Sequence[str]) -> list[ClassMetrics]:
@@ -188,16 +130,16 @@ def classification_metrics(
     import numpy as np
     from sklearn.metrics import log_loss, matthews_corrcoef, precision_recall_fscore_support
 
-    truth = _class_numbers(targets, len(names) if names is not None else None, "targets")
+    truth = class_numbers(targets, len(names) if names is not None else None, "targets")
     if not len(truth):
         raise DataError("there are no examples to score")
-    scores = None if probabilities is None else _probabilities(probabilities, len(truth))
+    scores = None if probabilities is None else probability_rows(probabilities, len(truth))
     if predictions is None:
         if scores is None:
             raise DataError("give predictions, probabilities, or both")
         predictions = scores.argmax(axis=1)
     classes = len(names) if names is not None else None
-    guess = _class_numbers(predictions, classes, "predictions")
+    guess = class_numbers(predictions, classes, "predictions")
     if len(guess) != len(truth):
         raise DataError(f"there are {len(guess)} predictions for {len(truth)} targets")
     if classes is None:
@@ -265,15 +207,15 @@ def multilabel_metrics(
     import numpy as np
     from sklearn.metrics import f1_score, hamming_loss
 
-    truth = _zeros_and_ones(targets, "targets")
+    truth = zeros_and_ones(targets, "targets")
     if not truth.size:
         raise DataError("there are no examples to score")
-    scores = None if probabilities is None else _probabilities(probabilities, len(truth))
+    scores = None if probabilities is None else probability_rows(probabilities, len(truth))
     if predictions is None:
         if scores is None:
             raise DataError("give predictions, probabilities, or both")
         predictions = scores >= threshold
-    guess = _zeros_and_ones(predictions, "predictions")
+    guess = zeros_and_ones(predictions, "predictions")
     for what, array in (("predictions", guess), ("probabilities", scores)):
         if array is not None and array.shape != truth.shape:
             raise DataError(f"{what} have the shape {array.shape}, targets {truth.shape}")
@@ -307,130 +249,3 @@ def multilabel_metrics(
         else expected_calibration_error(np.stack([1 - flat, flat], axis=1), truth.ravel()),
         brier=None if flat is None else float(np.mean((flat - truth.ravel()) ** 2)),
     )
-
-
-def _zeros_and_ones(values: Any, what: str) -> "numpy.ndarray":
-    import numpy as np
-
-    array = np.asarray(values)
-    if array.ndim != 2:
-        raise DataError(f"{what} have the shape [examples, classes]; got {array.shape}")
-    if not np.isin(array, (0, 1)).all():
-        raise DataError(f"{what} hold zeros and ones only")
-    return array.astype(np.int64)
-
-
-def regression_metrics(targets: Any, predictions: Any) -> RegressionMetrics:
-    """Score predicted numbers [n] against true ones [n].
-
-    Raises:
-        DataError: no examples, shapes that differ, or values that are not finite.
-    """
-    import numpy as np
-
-    truth, guess = np.asarray(targets, np.float64), np.asarray(predictions, np.float64)
-    if truth.shape != guess.shape or truth.ndim != 1 or not len(truth):
-        raise DataError(f"targets and predictions are [examples]; got {truth.shape} and {guess.shape}")
-    if not (np.isfinite(truth).all() and np.isfinite(guess).all()):
-        raise DataError("targets and predictions must be finite numbers")
-    error = guess - truth
-    return RegressionMetrics(
-        len(truth),
-        float(np.mean(error**2)),
-        float(np.mean(np.abs(error))),
-        _correlation(truth, guess),
-        _correlation(_ranks(truth), _ranks(guess)),
-    )
-
-
-def _correlation(a: "numpy.ndarray", b: "numpy.ndarray") -> float | None:
-    import numpy as np
-
-    a, b = a - a.mean(), b - b.mean()
-    scale = math.sqrt(float(a @ a) * float(b @ b))
-    return float(np.clip(float(a @ b) / scale, -1, 1)) if scale > 0 else None
-
-
-def _ranks(values: "numpy.ndarray") -> "numpy.ndarray":
-    """Ranks from 0, ties sharing their mean rank."""
-    import numpy as np
-
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts) - 1
-    return (last - (counts - 1) / 2)[inverse]
-
-
-def expected_calibration_error(probabilities: Any, targets: Any, bins: int = CALIBRATION_BINS) -> float:
-    """The expected calibration error (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599, equation 3).
-
-    The confidence of an example is its largest probability. Confidences are put into `bins` bins of equal width, bin
-    m covering ((m - 1) / bins, m / bins], the first one 0 as well. The error is the mean over bins, weighted by the
-    share of examples in them, of |accuracy - mean confidence|.
-
-    Args:
-        probabilities: [n, classes].
-        targets: true class numbers [n].
-        bins: how many.
-
-    Returns:
-        a number from 0 (calibrated) to 1.
-    """
-    import numpy as np
-
-    truth = _class_numbers(targets, None, "targets")
-    scores = _probabilities(probabilities, len(truth))
-    if not len(truth) or bins < 1:
-        raise DataError("the calibration error needs examples and at least one bin")
-    confidence = scores.max(axis=1)
-    right = scores.argmax(axis=1) == truth
-    edges = np.arange(1, bins) / bins
-    place = np.searchsorted(edges, confidence, side="left")
-    difference = np.bincount(place, right - confidence, minlength=bins)
-    return float(np.abs(difference).sum() / len(truth))
-
-
-def brier_score(probabilities: Any, targets: Any) -> float:
-    """The score of Brier (1950): the mean over examples of the squared error summed over all classes; 0 to 2.
-
-    Args:
-        probabilities: [n, classes].
-        targets: true class numbers [n].
-    """
-    import numpy as np
-
-    truth = _class_numbers(targets, None, "targets")
-    scores = _probabilities(probabilities, len(truth)).copy()
-    if not len(truth) or truth.max() >= scores.shape[1]:
-        raise DataError(f"Brier's score needs examples whose classes are among the {scores.shape[1]} columns")
-    scores[np.arange(len(truth)), truth] -= 1
-    return float((scores**2).sum(axis=1).mean())
-
-
-def bootstrap_interval(
-    values: Any, confidence: float = 0.95, resamples: int = _RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """The percentile bootstrap interval of a mean (Efron and Tibshirani 1993, chapter 13).
-
-    Args:
-        values: one number an example [n], such as 1 for a right answer and 0 for a wrong one.
-        confidence: the share of resampled means the interval covers.
-        resamples: how often n of the values are drawn with replacement.
-        seed: of the drawing.
-
-    Returns:
-        the low and the high end.
-    """
-    import numpy as np
-
-    array = np.asarray(values, np.float64)
-    if array.ndim != 1 or not len(array) or not 0 < confidence < 1:
-        raise DataError("the bootstrap needs values [examples] and a confidence between 0 and 1")
-    generator = np.random.default_rng(seed)
-    count = len(array)
-    if np.isin(array, (0, 1)).all():
-        # The sum of n draws of zeros and ones is binomial: the same distribution without n * resamples draws.
-        means = generator.binomial(count, array.mean(), resamples) / count
-    else:
-        means = np.array([array[generator.integers(0, count, count)].mean() for _ in range(resamples)])
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
