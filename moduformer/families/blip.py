@@ -1,7 +1,6 @@
 """BLIP (Li et al. 2022, arXiv 2201.12086): BERT that looks at a ViT's patches, as an encoder, a decoder or both."""
 
 from dataclasses import replace
-from typing import Any
 
 from moduformer.architecture import (
     Attention,
@@ -126,16 +125,6 @@ ROWS = (
 )
 
 
-def size(name: str, layers: int = 12, dim: int = 768, heads: int = 12) -> dict[str, Any]:
-    """The config of a published size: BERT-base for the text."""
-    vision = {"hidden_size": dim, "num_hidden_layers": layers, "num_attention_heads": heads}
-    return {
-        "architecture": f"BlipFor{name}",
-        "text_config": {"num_attention_heads": 12},
-        "vision_config": {**vision, "intermediate_size": 4 * dim},
-    }
-
-
 FAMILY = Family(
     model_type="blip",
     template=Spec(
@@ -161,12 +150,4 @@ FAMILY = Family(
         "BlipForImageTextRetrieval": Architecture((EMBED, MATCH), without=("decoder", *TARGET), image_heads=(EMBED,)),
     },
     unused=(r".*embeddings\.position_ids",),
-    presets={
-        "blip-image-captioning-base": size("ConditionalGeneration"),
-        "blip-image-captioning-large": size("ConditionalGeneration", 24, 1024, 16),
-        "blip-vqa-base": size("QuestionAnswering"),
-        "blip-vqa-capfilt-large": size("QuestionAnswering"),
-        "blip-itm-base-coco": size("ImageTextRetrieval"),
-        "blip-itm-large-coco": size("ImageTextRetrieval", 24, 1024, 16),
-    },
 )

@@ -123,40 +123,8 @@ def _with_text(model_type: str, text: str) -> Family:
             key("image_token_index", "vision.image_token"),
         ),
         rows=ROWS + (INSTRUCTION_ROWS if asked else (Row("qformer.layernorm", f"{BRIDGE}.norm"),)),
-        presets=(INSTRUCT if asked else PLAIN) if text == "opt" else {},
         variant=partial(family, model_type),
     )
 
-
-def size(name: str, text: str, image_token: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size: ViT-g, a Q-Former of BERT's size, and a published language model."""
-    return {
-        "architecture": f"{name}ForConditionalGeneration",
-        "text_config": {"model_type": text, **more},
-        "image_token_index": image_token,
-    }
-
-
-def _of(text: Family, preset: str, **more: Any) -> dict[str, Any]:
-    config = {name: value for name, value in text.presets[preset].items() if name != "architecture"}
-    return {**config, **more}
-
-
-XL: dict[str, Any] = {"d_kv": 64, "num_heads": 32, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
-FLAN = {
-    "xl": {**XL, "d_model": 2048, "d_ff": 5120, "num_layers": 24},
-    "xxl": {**XL, "d_model": 4096, "d_ff": 10240, "num_layers": 24, "num_heads": 64},
-}
-PLAIN = {
-    **{f"blip2-opt-{n}": size("Blip2", "opt", 50265, **_of(OPT, f"opt-{n}")) for n in ("2.7b", "6.7b")},
-    **{f"blip2-flan-t5-{n}": size("Blip2", "t5", 32100, **FLAN[n]) for n in FLAN},
-}
-INSTRUCT = {
-    **{
-        f"instructblip-vicuna-{n}": size("InstructBlip", "llama", 32000, **_of(LLAMA, f"llama-{n}", vocab_size=32001))
-        for n in ("7b", "13b")
-    },
-    **{f"instructblip-flan-t5-{n}": size("InstructBlip", "t5", 32100, **FLAN[n]) for n in FLAN},
-}
 
 FAMILIES = {model_type: _with_text(model_type, "opt") for model_type in ("blip-2", "instructblip")}

@@ -9,14 +9,6 @@ from moduformer.weights.views import Axes
 
 BLOCK = "decoder.pattern.*"
 NORM = Norm(eps=1e-5)
-PUBLISHED = {
-    "-560m": (24, 1024, 16),
-    "-1b1": (24, 1536, 16),
-    "-1b7": (24, 2048, 16),
-    "-3b": (30, 2560, 32),
-    "-7b1": (30, 4096, 32),
-    "": (70, 14336, 112),
-}
 
 FAMILY = Family(
     model_type="bloom",
@@ -72,15 +64,4 @@ FAMILY = Family(
         {**SIZES, "layer_norm_epsilon": "attention.layer_norm_epsilon"},
     ),
     older_keys={"n_embed": "hidden_size", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"},
-    presets={
-        f"{name}{size}": {
-            "architecture": "BloomForCausalLM",
-            "n_layer": layers,
-            "hidden_size": dim,
-            "n_head": heads,
-            "pad_token_id": 3,
-        }
-        for name in ("bloom", "bloomz")
-        for size, (layers, dim, heads) in PUBLISHED.items()
-    },
 )

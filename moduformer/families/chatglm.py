@@ -129,6 +129,11 @@ def rows(qkv: Axes | None, *feed_forward: Row, inside: str = "") -> tuple[Row, .
     )
 
 
+def generation(config: Config) -> Family:
+    """ChatGLM2 where a config has keys that only its configs have."""
+    return CHATGLM2 if {"multi_query_attention", "padded_vocab_size"} & set(config) else FAMILY
+
+
 UP = Row("layers.{i}.mlp.dense_h_to_4h", "decoder.{i}.feed_forward.up")
 LANGUAGE_MODEL = Architecture((Head("language-model", tied=True, bias=False),))
 
@@ -148,15 +153,5 @@ FAMILY = Family(
     architectures={"ChatGLMForConditionalGeneration": LANGUAGE_MODEL, "ChatGLMModel": LANGUAGE_MODEL},
     prefix="transformer.",
     unused=(r"transformer\.layers\.\d+\.attention\.rotary_emb\.inv_freq",),
-    siblings={"multi_query_attention": CHATGLM2, "padded_vocab_size": CHATGLM2},
-    presets={
-        "chatglm-6b": {},
-        "chatglm-6b-v0": {
-            "vocab_size": 150528,
-            "bos_token_id": 150004,
-            "eos_token_id": 150005,
-            "gmask_token_id": 150001,
-            "mask_token_id": 150000,
-        },
-    },
+    variant=generation,
 )

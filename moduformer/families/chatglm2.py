@@ -18,13 +18,9 @@ def half(size: Any) -> Any:
     return size // 2
 
 
-def preset(context: int) -> dict[str, Any]:
-    """The config of a published model; all have one size."""
-    return {"multi_query_attention": True, "multi_query_group_num": 2, "add_qkv_bias": True, "seq_length": context}
-
-
 FAMILY = Family(
     model_type="chatglm",
+    name="chatglm2",
     template=Spec(
         vocab=65024,
         dim=4096,
@@ -94,5 +90,4 @@ FAMILY = Family(
     },
     prefix="transformer.",
     unused=(r"transformer\.rotary_pos_emb\.inv_freq",),
-    presets={"chatglm2-6b": preset(32768), "codegeex2-6b": preset(8192)},
 )

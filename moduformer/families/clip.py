@@ -114,19 +114,6 @@ def text_rows(lead: str) -> tuple[Row, ...]:
     )
 
 
-def size(patch: int, image: int, layers: int, dim: int, text: int, width: int) -> dict[str, Any]:
-    """The config of a published size: heads of 64, feed-forward layers four times as wide, 12 layers of text."""
-
-    def stack(dim: int) -> dict[str, int]:
-        return {"hidden_size": dim, "num_attention_heads": dim // 64, "intermediate_size": 4 * dim}
-
-    return {
-        "text_config": {**stack(text), "eos_token_id": 2},
-        "vision_config": {**stack(dim), "num_hidden_layers": layers, "patch_size": patch, "image_size": image},
-        "projection_dim": width,
-    }
-
-
 TEXT_BLOCK = Block(Attention(8, 64, 8), FeedForward(2048, "gelu_sigmoid"), NORM, norm_at=("in",))
 TEXT_SPEC = Spec(
     vocab=49408,
@@ -156,12 +143,6 @@ FAMILIES = {
         ),
         architectures={"CLIPModel": Architecture((READ, EMBED), image_heads=(SEEN, EMBED))},
         unused=BUFFERS,
-        presets={
-            "clip-vit-base-patch32": size(32, 224, 12, 768, 512, 512),
-            "clip-vit-base-patch16": size(16, 224, 12, 768, 512, 512),
-            "clip-vit-large-patch14": size(14, 224, 24, 1024, 768, 768),
-            "clip-vit-large-patch14-336": size(14, 336, 24, 1024, 768, 768),
-        },
     ),
     "clip_text_model": Family(
         model_type="clip_text_model",

@@ -60,5 +60,4 @@ FAMILY = Family(
     ),
     architectures={"CodeGeeXModel": Architecture((Head("language-model", tied=True, bias=False),))},
     prefix="language_model.",
-    presets={"codegeex-13b": {}},
 )

@@ -5,17 +5,10 @@ from typing import Any
 
 from moduformer.errors import CheckpointError
 from moduformer.families.family import Family, decoder_architectures
-from moduformer.families.gptj import LANGUAGE_MODEL, ROWS, RULES, TEMPLATE, size
+from moduformer.families.gptj import LANGUAGE_MODEL, ROWS, RULES, TEMPLATE
 from moduformer.weights.config import Config, Get
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes, Slice
-
-SIZES = {
-    "350m": size(20, 1024, 16, rotary_dim=32),
-    "2b": size(32, 2560, 32),
-    "6b": size(33, 4096, 16),
-    "16b": size(34, 6144, 24),
-}
 
 
 @dataclass(frozen=True)
@@ -47,9 +40,4 @@ FAMILY = Family(
     architectures=decoder_architectures("CodeGen", language_model=LANGUAGE_MODEL),
     prefix="transformer.",
     unused=(r"(transformer\.)?h\.\d+\.attn\.(causal_mask|embed_positions|bias|masked_bias)",),
-    presets={
-        f"codegen-{name}{kind}": {**sizes, "vocab_size": 51200, "architecture": "CodeGenForCausalLM"}
-        for name, sizes in SIZES.items()
-        for kind in ("", "-nl", "-multi", "-mono")
-    },
 )

@@ -138,21 +138,6 @@ ROWS = (
 )
 
 
-def size(layers: int, hidden: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size, all of which have relative positions only, in 256 buckets."""
-    return bert.size(
-        layers,
-        hidden,
-        position_biased_input=False,
-        relative_attention=True,
-        pos_att_type=["p2c", "c2p"],
-        share_att_key=True,
-        position_buckets=256,
-        norm_rel_ebd="layer_norm",
-        **more,
-    )
-
-
 FAMILY = Family(
     model_type="deberta-v2",
     template=replace(
@@ -210,13 +195,4 @@ FAMILY = Family(
         r"(deberta\.)?embeddings\.position_(ids|embeddings\.weight)",
         r"(deberta\.)?encoder\.LayerNorm\.(weight|bias)",
     ),
-    presets={
-        "deberta-v3-xsmall": size(12, 384),
-        "deberta-v3-small": size(6, 768),
-        "deberta-v3-base": size(12, 768),
-        "deberta-v3-large": size(24, 1024),
-        "mdeberta-v3-base": size(12, 768, vocab_size=251000),
-        "deberta-v2-xlarge": size(24, 1536, conv_kernel_size=3, conv_act="gelu"),
-        "deberta-v2-xxlarge": size(48, 1536, conv_kernel_size=3, conv_act="gelu"),
-    },
 )

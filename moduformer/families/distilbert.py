@@ -87,9 +87,4 @@ FAMILY = Family(
     },
     prefix="distilbert.",
     unused=(r"(.*\.)?embeddings\.position_ids",),
-    presets={
-        "distilbert-base-uncased": {},
-        "distilbert-base-cased": {"vocab_size": 28996},
-        "distilbert-base-multilingual-cased": {"vocab_size": 119547},
-    },
 )

@@ -1,7 +1,6 @@
 """ELECTRA (Clark et al. 2020, arXiv 2003.10555): BERT with a factorised embedding, trained to tell replaced tokens."""
 
 from dataclasses import replace
-from typing import Any
 
 from moduformer.architecture import Head, Norm, Transform
 from moduformer.families import bert
@@ -38,17 +37,6 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def discriminator(layers: int, hidden: int, embedding_size: int | None = None, **more: Any) -> dict[str, Any]:
-    """The config of a published discriminator."""
-    size = bert.size(layers, hidden, embedding_size=embedding_size or hidden, **more)
-    return {"architecture": "ElectraForPreTraining", **size}
-
-
-def generator(layers: int, embedding_size: int) -> dict[str, Any]:
-    """The config of a published generator: the discriminator's depth and embedding, at a width of 256."""
-    return {"architecture": "ElectraForMaskedLM", **bert.size(layers, 256, embedding_size=embedding_size)}
-
-
 FAMILY = Family(
     model_type="electra",
     template=replace(bert.TEMPLATE, dim=256, embedding=replace(bert.TEMPLATE.embedding, width=128)),
@@ -77,14 +65,4 @@ FAMILY = Family(
     },
     prefix="electra.",
     unused=(r"(.*\.)?embeddings\.position_ids",),
-    presets={
-        "electra-small-discriminator": discriminator(12, 256, embedding_size=128),
-        "electra-base-discriminator": discriminator(12, 768),
-        "electra-large-discriminator": discriminator(24, 1024),
-        "electra-small-generator": generator(12, 128),
-        "electra-base-generator": generator(12, 768),
-        "electra-large-generator": generator(24, 1024),
-        "koelectra-small-v3-discriminator": discriminator(12, 256, embedding_size=128, vocab_size=35000),
-        "koelectra-base-v3-discriminator": discriminator(12, 768, vocab_size=35000),
-    },
 )

@@ -23,12 +23,6 @@ class TaskTypes:
         return {"use_task_id": True, "task_type_vocab_size": count} if count else {"use_task_id": False}
 
 
-def third(layers: int, hidden: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size of ERNIE 3.0, all of which have three task types."""
-    sizes = {"vocab_size": 40000, "max_position_embeddings": 2048, "type_vocab_size": 4, "use_task_id": True}
-    return bert.size(layers, hidden, **sizes, **more)
-
-
 FAMILY = Family(
     model_type="ernie",
     template=bert.TEMPLATE,
@@ -37,15 +31,4 @@ FAMILY = Family(
     architectures=bert.architectures("Ernie"),
     prefix="ernie.",
     unused=(r"(.*\.)?embeddings\.position_ids",),
-    presets={
-        "ernie-1.0-base-zh": bert.size(12, 768, vocab_size=18000, max_position_embeddings=513, hidden_act="relu"),
-        "ernie-2.0-base-en": bert.size(12, 768, type_vocab_size=4),
-        "ernie-2.0-large-en": bert.size(24, 1024, type_vocab_size=4),
-        "ernie-3.0-xbase-zh": third(20, 1024),
-        "ernie-3.0-base-zh": third(12, 768),
-        "ernie-3.0-medium-zh": third(6, 768),
-        "ernie-3.0-mini-zh": third(6, 384, num_attention_heads=12),
-        "ernie-3.0-micro-zh": third(4, 384, num_attention_heads=12),
-        "ernie-3.0-nano-zh": third(4, 312, num_attention_heads=12),
-    },
 )

@@ -107,8 +107,4 @@ FAMILY = Family(
         ("LayerNorm_ent.gamma", "LayerNorm_ent.weight"),
         ("LayerNorm_ent.beta", "LayerNorm_ent.bias"),
     ),
-    presets={
-        "ernie-thu-base": bert.size(12, 768, layer_types=["sim"] * 5 + ["mix"] + ["norm"] * 6),
-        "ernie-thu-base-6-6": bert.size(12, 768, layer_types=["sim"] * 6 + ["norm"] * 6),
-    },
 )

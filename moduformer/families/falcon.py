@@ -65,28 +65,12 @@ def part(name: str, lengths: tuple[int | str, ...], place: int) -> Row:
     return Row("h.{i}.self_attention.query_key_value", f"decoder.{{i}}.attention.{name}", axes)
 
 
-def size(layers: int, dim: int, heads: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size."""
-    config = {"num_hidden_layers": layers, "hidden_size": dim, "num_attention_heads": heads}
-    return {"architecture": "FalconForCausalLM", **config, **more}
-
-
 def from_gguf(header: Header) -> dict[str, Any]:
     """What tells the generations apart in a GGUF file: a second norm, or one key-value head."""
     shared = header["falcon.attention.head_count_kv"]
     new = "blk.0.attn_norm_2.weight" in header["tensor_names"]
     return {"new_decoder_architecture": new, "num_kv_heads": shared, "multi_query": shared == 1}
 
-
-GROUPED: dict[str, Any] = {"new_decoder_architecture": True, "num_kv_heads": 8}
-RW: dict[str, Any] = {"alibi": True, "bias": True, "parallel_attn": False, "multi_query": False}
-PUBLISHED = {
-    "7b": size(32, 4544, 71),
-    "40b": size(60, 8192, 128, **GROUPED),
-    "180b": size(80, 14848, 232, **GROUPED),
-    "rw-1b": size(24, 2048, 32, vocab_size=50304, **RW),
-    "rw-7b": size(36, 4096, 64, **RW),
-}
 
 FAMILY = Family(
     model_type="falcon",
@@ -166,10 +150,5 @@ FAMILY = Family(
         "n_layer": "num_hidden_layers",
         "n_head": "num_attention_heads",
         "n_head_kv": "num_kv_heads",
-    },
-    presets={
-        f"falcon-{name}{kind}": config
-        for name, config in PUBLISHED.items()
-        for kind in ("", *(("-instruct",) if name in ("7b", "40b") else ("-chat",) if name == "180b" else ()))
     },
 )

@@ -1,18 +1,32 @@
-"""What a family is: presets, and two tables that relate its files to a spec and a model. Nothing else."""
+"""What a family is: two tables that relate its files to a spec and a model. Nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
 from moduformer.architecture import Head, Spec
 from moduformer.errors import CheckpointError
+from moduformer.families.presets import published
 from moduformer.weights import config as configs
+from moduformer.weights.alternatives import spelled_out
 from moduformer.weights.config import Config, Rule
 from moduformer.weights.plan import Row
+
+
+def spelled_out_rows(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Rows whose names have `[a b]` as those that they stand for (see `weights.alternatives`)."""
+    found: list[Row] = []
+    for row in rows:
+        names = [spelled_out(name) for name in (row.file, row.name, *row.also)]
+        longest = max(map(len, names))
+        each = (several * longest if len(several) == 1 else several for several in names)
+        found += (replace(row, file=file, name=name, also=tuple(also)) for file, name, *also in zip(*each, strict=True))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -41,15 +55,19 @@ class Dialect:
     config: Callable[[Mapping[str, Any]], dict[str, Any]]
     rows: tuple[Row, ...]
 
+    def __post_init__(self) -> None:
+        """Keeps the rows spelled out."""
+        object.__setattr__(self, "rows", spelled_out_rows(self.rows))
+
 
 @dataclass(frozen=True)
 class Family:
-    """A model type: a template spec, the rules for its config, the rows of its tensors and its published sizes.
+    """A model type: a template spec, the rules for its config and the rows of its tensors.
 
-    `unused` are patterns of tensors that files hold but that are not parameters. `presets` are configs by name.
-    `older_names` are parts of tensor names and `older_keys` keys of a config that files have in place of today's.
-    `computed` are tensors that are not learned but may be there. `labels` is how many a config means that names none.
-    `siblings` are other families of the same model type, each under a key that only its configs have.
+    `unused` are patterns of tensors that files hold but that are not parameters. `older_names` are parts of tensor
+    names and `older_keys` keys of a config that files have in place of today's. `computed` are tensors that are not
+    learned but may be there. `labels` is how many a config means that names none. `variant` tells, of a config of this
+    model type, to which of several families it belongs; `name` is what this one is called here if not its model type.
     """
 
     model_type: str
@@ -59,14 +77,22 @@ class Family:
     architectures: Mapping[str, Architecture]
     prefix: str = ""
     unused: tuple[str, ...] = ()
-    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dialects: Mapping[str, Dialect] = field(default_factory=dict)
-    siblings: Mapping[str, Family] = field(default_factory=dict)
     older_names: tuple[tuple[str, str], ...] = ()
     variant: Callable[[Config], Family] | None = None
     older_keys: Mapping[str, str] = field(default_factory=dict)
     computed: tuple[Computed, ...] = ()
     labels: int = 2
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Keeps the rows spelled out."""
+        object.__setattr__(self, "rows", spelled_out_rows(self.rows))
+
+    @cached_property
+    def presets(self) -> Mapping[str, Mapping[str, Any]]:
+        """The configs of its published sizes, by name."""
+        return published(self.name or self.model_type)
 
     def read(self, config: Config, architecture: str | None = None) -> Spec:
         """The spec of a config, with the heads of one of the family's architectures (the body alone if None)."""
@@ -84,10 +110,8 @@ class Family:
         return replace(spec, heads=heads)
 
     def of(self, config: Config) -> Family:
-        """This family, the sibling that a config of its model type belongs to, or the variant that it describes."""
-        if self.variant is not None:
-            return self.variant(config)
-        return next((sibling for key, sibling in self.siblings.items() if key in config), self)
+        """This family, or the one of its model type that a config describes."""
+        return self if self.variant is None else self.variant(config)
 
     def write(self, spec: Spec) -> dict[str, Any]:
         """The config of a spec, without labels."""

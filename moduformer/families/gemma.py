@@ -1,7 +1,6 @@
 """Gemma (Gemma Team 2024, arXiv 2403.08295): LLaMA with scaled token vectors, gated GELU and norms that store w - 1."""
 
 from dataclasses import replace
-from typing import Any
 
 from moduformer.architecture import Attention, Block, FeedForward, Norm, Rotary, Stack
 from moduformer.families.family import Family
@@ -29,25 +28,6 @@ RULES = (
 GELU = {"gelu_pytorch_tanh": "gelu_tanh", **ACTIVATIONS, "gelu": "gelu_tanh"}
 
 
-def size(name: str, layers: int, dim: int, heads: int, shared: int, width: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size."""
-    config = {
-        "vocab_size": 256000,
-        "num_hidden_layers": layers,
-        "hidden_size": dim,
-        "num_attention_heads": heads,
-        "num_key_value_heads": shared,
-        "intermediate_size": width,
-        "head_dim": 256,
-    }
-    return {"architecture": name, **config, **more}
-
-
-SIZES = {
-    "2b": size("GemmaForCausalLM", 18, 2048, 8, 1, 16384),
-    "7b": size("GemmaForCausalLM", 28, 3072, 16, 16, 24576),
-}
-
 FAMILY = Family(
     model_type="gemma",
     template=TEMPLATE,
@@ -62,5 +42,4 @@ FAMILY = Family(
     unused=LLAMA.unused,
     # llama.cpp adds the one to the norms' weights, and leaves the output out because it is tied.
     dialects=dialect("gemma", "gemma", "GemmaForCausalLM", gated_rows(plus=1.0)),
-    presets={f"gemma-{name}{kind}": config for name, config in SIZES.items() for kind in ("", "-it")},
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 from moduformer.architecture import Stack
 from moduformer.families.family import Family
-from moduformer.families.gemma import LAYER, NORM, RULES, TEMPLATE, size
+from moduformer.families.gemma import LAYER, NORM, RULES, TEMPLATE
 from moduformer.families.gguf import Header, dialect, gated_rows
 from moduformer.families.llama import BLOCK, architectures
 from moduformer.families.llama import FAMILY as LLAMA
@@ -47,11 +47,6 @@ def query_scalar(header: Header) -> dict[str, Any]:
 
 
 NAME = "Gemma2ForCausalLM"
-SIZES = {
-    "2b": size(NAME, 26, 2304, 8, 4, 9216),
-    "9b": size(NAME, 42, 3584, 16, 8, 14336),
-    "27b": size(NAME, 46, 4608, 32, 16, 36864, head_dim=128, query_pre_attn_scalar=144),
-}
 
 FAMILY = Family(
     model_type="gemma2",
@@ -91,5 +86,4 @@ FAMILY = Family(
         ),
         more=query_scalar,
     ),
-    presets={f"gemma-2-{name}{kind}": config for name, config in SIZES.items() for kind in ("", "-it")},
 )

@@ -67,18 +67,6 @@ class Pieces:
         return {"sop_token_id": get("infilling.start"), **dict(zip(MASKS, blanks))}
 
 
-def preset(layers: int, dim: int, heads: int, vocab: int, context: int) -> dict[str, Any]:
-    """The config of a published size."""
-    return {
-        "architecture": "GLMForConditionalGeneration",
-        "num_layers": layers,
-        "hidden_size": dim,
-        "num_attention_heads": heads,
-        "vocab_size": vocab,
-        "max_sequence_length": context,
-    }
-
-
 FAMILY = Family(
     model_type="glm",
     template=Spec(
@@ -135,15 +123,4 @@ FAMILY = Family(
         ),
     },
     prefix="glm.",
-    presets={
-        "glm-base": preset(12, 768, 12, 30592, 512),
-        "glm-large": preset(24, 1024, 16, 30592, 512),
-        "glm-410m": preset(30, 1024, 16, 30592, 512),
-        "glm-515m": preset(30, 1152, 18, 30592, 512),
-        "glm-roberta-large": preset(24, 1024, 16, 50304, 512),
-        "glm-large-chinese": preset(24, 1024, 16, 50048, 1024),
-        "glm-2b": preset(36, 2048, 32, 50304, 1024),
-        "glm-10b": preset(48, 4096, 64, 50304, 1024),
-        "glm-10b-chinese": preset(48, 4096, 64, 50048, 1024),
-    },
 )

@@ -53,13 +53,4 @@ FAMILY = Family(
     architectures={"GLM130B": LANGUAGE_MODEL},
     prefix="transformer.",
     unused=(r"mixins\.rotary-embedding\.rotary_emb\.inv_freq",),
-    presets={
-        "glm-130b": {
-            "num_layers": 70,
-            "hidden_size": 12288,
-            "num_attention_heads": 96,
-            "inner_hidden_size": 32768,
-            "vocab_size": 150528,
-        }
-    },
 )

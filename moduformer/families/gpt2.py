@@ -50,11 +50,6 @@ class ScoreScale:
         return {"scale_attn_weights": get(f"{BLOCK}.attention.scale") is None}
 
 
-def size(layers: int, dim: int, heads: int) -> dict[str, int]:
-    """The config of a published size."""
-    return {"n_layer": layers, "n_embd": dim, "n_head": heads}
-
-
 FAMILY = Family(
     model_type="gpt2",
     template=Spec(
@@ -112,12 +107,4 @@ FAMILY = Family(
     prefix="transformer.",
     unused=(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)",),
     dialects=dialect("gpt2", "gpt2", "GPT2LMHeadModel", (*FUSED_ROWS, *PRE_NORMS), GGUF),
-    presets={
-        "gpt2": size(12, 768, 12),
-        "gpt2-medium": size(24, 1024, 16),
-        "gpt2-large": size(36, 1280, 20),
-        "gpt2-xl": size(48, 1600, 25),
-        "distilgpt2": size(6, 768, 12),
-        "kogpt2-base-v2": {**size(12, 768, 12), "vocab_size": 51200},
-    },
 )

@@ -43,17 +43,6 @@ def write_windows(windows: list[int | None]) -> dict[str, Any]:
     return {**found, "window_size": max(filter(None, windows), default=256)}
 
 
-def size(layers: int, dim: int, heads: int) -> dict[str, Any]:
-    """The config of a published size."""
-    return {
-        "architecture": "GPTNeoForCausalLM",
-        "num_layers": layers,
-        "hidden_size": dim,
-        "num_heads": heads,
-        "attention_types": [[["global", "local"], layers // 2]],
-    }
-
-
 FAMILY = Family(
     model_type="gpt_neo",
     template=Spec(
@@ -98,9 +87,4 @@ FAMILY = Family(
     prefix="transformer.",
     unused=(r"(transformer\.)?h\.\d+\.attn\.attention\.(bias|masked_bias)",),
     older_keys={"num_hidden_layers": "num_layers", "num_attention_heads": "num_heads"},
-    presets={
-        "gpt-neo-125m": size(12, 768, 12),
-        "gpt-neo-1.3b": size(24, 2048, 16),
-        "gpt-neo-2.7b": size(32, 2560, 20),
-    },
 )

@@ -10,17 +10,6 @@ BLOCK = "decoder.pattern.*"
 HEAD_SIZE = HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (6144, 64))
 
 
-def size(layers: int, dim: int, heads: int, vocab: int = 50304) -> dict[str, int]:
-    """The config of a published size."""
-    return {
-        "num_hidden_layers": layers,
-        "hidden_size": dim,
-        "num_attention_heads": heads,
-        "intermediate_size": 4 * dim,
-        "vocab_size": vocab,
-    }
-
-
 FAMILY = Family(
     model_type="gpt_neox",
     template=Spec(
@@ -92,34 +81,4 @@ FAMILY = Family(
         r"(gpt_neox\.)?layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",
         r"(gpt_neox\.)?rotary_emb\.inv_freq",
     ),
-    presets={
-        "gpt-neox-20b": {
-            **size(44, 6144, 64, 50432),
-            "hidden_act": "gelu_fast",
-            "architecture": "GPTNeoXForCausalLM",
-        },
-        **{
-            f"redpajama-incite-{name}": {
-                **size(32, 2560 if "3b" in name else 4096, 32, 50432),
-                "rotary_pct": 1.0,
-                "use_parallel_residual": False,
-                "architecture": "GPTNeoXForCausalLM",
-            }
-            for kind in ("base", "instruct", "chat")
-            for name in (f"{kind}-3b-v1", f"7b-{kind}")
-        },
-        **{
-            f"pythia-{name}": {**size(layers, dim, heads, vocab), "architecture": "GPTNeoXForCausalLM"}
-            for name, layers, dim, heads, vocab in (
-                ("70m", 6, 512, 8, 50304),
-                ("160m", 12, 768, 12, 50304),
-                ("410m", 24, 1024, 16, 50304),
-                ("1b", 16, 2048, 8, 50304),
-                ("1.4b", 24, 2048, 16, 50304),
-                ("2.8b", 32, 2560, 32, 50304),
-                ("6.9b", 32, 4096, 32, 50432),
-                ("12b", 36, 5120, 40, 50688),
-            )
-        },
-    },
 )

@@ -3,8 +3,6 @@
 The names are those of the conversions to PyTorch (`GPTPanguForCausalLM`), whose layer count includes that last one.
 """
 
-from typing import Any
-
 from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
 from moduformer.families.family import Architecture, Family
 from moduformer.weights.config import ACTIVATIONS, HeadSize, Key, Multiple, Only, TokenIds, key
@@ -26,12 +24,6 @@ def layer(file: str, name: str) -> tuple[Row, ...]:
         Row(f"{file}.mlp.c_fc", f"{name}.feed_forward.up"),
         Row(f"{file}.mlp.c_proj", f"{name}.feed_forward.down"),
     )
-
-
-def preset(layers: int, dim: int, heads: int, vocab: int = 40000) -> dict[str, Any]:
-    """The config of a published size; `layers` counts the query layer."""
-    shape = {"num_layers": layers, "hidden_size": dim, "num_heads": heads, "vocab_size": vocab}
-    return {"architecture": "GPTPanguForCausalLM", **shape}
 
 
 FAMILY = Family(
@@ -80,11 +72,4 @@ FAMILY = Family(
     },
     prefix="transformer.",
     unused=(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)",),
-    presets={
-        "pangu-350m": preset(24, 1024, 16),
-        "pangu-2.6b": preset(32, 2560, 32),
-        "pangu-13b": preset(40, 5120, 40),
-        "pangu-13b-padded": preset(40, 5120, 40, 40064),
-        "pangu-200b": preset(64, 16384, 128),
-    },
 )

@@ -1,7 +1,5 @@
 """GPT-J (Wang & Komatsuzaki 2021): attention beside feed-forward after one norm; rotary pairs on 64 of 256."""
 
-from typing import Any
-
 from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, Norm, Rotary, Spec, Stack
 from moduformer.families.family import DECODER_HEADS, Family, decoder_architectures
 from moduformer.weights.config import ACTIVATIONS, HeadSize, Multiple, TokenIds, key
@@ -56,11 +54,6 @@ ROWS = (
 )
 
 
-def size(layers: int, dim: int, heads: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size."""
-    return {"n_layer": layers, "n_embd": dim, "n_head": heads, **more}
-
-
 FAMILY = Family(
     model_type="gptj",
     template=TEMPLATE,
@@ -74,5 +67,4 @@ FAMILY = Family(
     ),
     prefix="transformer.",
     unused=(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias|embed_positions)",),
-    presets={"gpt-j-6b": size(28, 4096, 16, architecture="GPTJForCausalLM")},
 )

@@ -10,7 +10,7 @@ from typing import Any
 from moduformer.architecture import DynamicScaling
 from moduformer.errors import CheckpointError
 from moduformer.families.family import Family
-from moduformer.families.llama import BLOCK, HEAD_SIZE, architectures, size, without_keys
+from moduformer.families.llama import BLOCK, HEAD_SIZE, architectures, without_keys
 from moduformer.families.llama import FAMILY as LLAMA
 from moduformer.weights.config import Config, Get, TokenIds, key
 
@@ -42,11 +42,6 @@ class Rotation:
         return {"rotary": rotary, "max_position_embeddings": scaling.original_context}
 
 
-def preset(*shape: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size."""
-    return size(*shape, vocab_size=103168, **more) | {"architecture": "InternLMForCausalLM"}
-
-
 FAMILY = Family(
     model_type="internlm",
     template=LLAMA.template,
@@ -61,8 +56,4 @@ FAMILY = Family(
     architectures=architectures("InternLM", "ForSequenceClassification"),
     prefix="model.",
     unused=LLAMA.unused,
-    presets={
-        "internlm-7b": preset(32, 4096, 32, 11008),
-        "internlm-20b": preset(60, 5120, 40, 13824, bias=False, max_position_embeddings=4096),
-    },
 )

@@ -1,9 +1,7 @@
 """InternLM2 (Cai et al. 2024, arXiv 2403.17297): LLaMA with grouped queries, whose q, k and v lie group by group."""
 
-from typing import Any
-
 from moduformer.families.family import Family
-from moduformer.families.llama import BLOCK, architectures, size, without_keys
+from moduformer.families.llama import BLOCK, architectures, without_keys
 from moduformer.families.llama import FAMILY as LLAMA
 from moduformer.weights.config import Only, TokenIds, key
 from moduformer.weights.plan import Row
@@ -13,12 +11,6 @@ from moduformer.weights.views import Axes, Slice
 def part(index: int) -> Axes:
     """Of every group: the queries, or the key or the value that they share (section 2.2, figure 2)."""
     return Axes("(g s d) in", "(g s d) in", Slice("s", ("r", 1, 1), index))
-
-
-def preset(*shape: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size."""
-    more = {"vocab_size": 92544, "bias": False, "rms_norm_eps": 1e-5, "num_key_value_heads": 8, **more}
-    return size(*shape, rope_theta=1000000.0, **more) | {"architecture": "InternLM2ForCausalLM"}
 
 
 FAMILY = Family(
@@ -50,9 +42,4 @@ FAMILY = Family(
     architectures=architectures("InternLM2", span_prefix="transformer."),
     prefix="model.",
     unused=(r"(model\.)?layers\.\d+\.attention\.rotary_emb\.inv_freq",),
-    presets={
-        "internlm2-1.8b": preset(24, 2048, 16, 8192),
-        "internlm2-7b": preset(32, 4096, 32, 14336),
-        "internlm2-20b": preset(48, 6144, 48, 16384),
-    },
 )

@@ -17,18 +17,6 @@ RMS = Norm("rms", 1e-6)
 HEAD_SIZE = HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (4096, 32), "head_dim")
 
 
-def size(layers: int, dim: int, heads: int, width: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size."""
-    return {
-        "architecture": "LlamaForCausalLM",
-        "num_hidden_layers": layers,
-        "hidden_size": dim,
-        "num_attention_heads": heads,
-        "intermediate_size": width,
-        **more,
-    }
-
-
 def head_size(header: Mapping[str, Any]) -> dict[str, Any]:
     """The width of a head where a GGUF header says it only as that of rotary positions."""
     turned = header.get("llama.rope.dimension_count")
@@ -44,15 +32,6 @@ def architectures(name: str, *tasks: str, span_prefix: str | None = None) -> dic
     """LLaMA's classes under a relative's name."""
     return decoder_architectures(name, *tasks, prefixes={"ForQuestionAnswering": span_prefix} if span_prefix else {})
 
-
-SIZES = {
-    "3b": (26, 3200, 32, 8640),
-    "7b": (32, 4096, 32, 11008),
-    "13b": (40, 5120, 40, 13824),
-    "30b": (60, 6656, 52, 17920),
-    "65b": (80, 8192, 64, 22016),
-    "70b": (80, 8192, 64, 28672),
-}
 
 # llama.cpp stores the two halves of each rotary pair side by side.
 PAIRED = Axes("(h pair half) in", "(h half pair) in")
@@ -114,48 +93,5 @@ FAMILY = Family(
     architectures=architectures("Llama", span_prefix="transformer."),
     prefix="model.",
     unused=(r"(model\.)?(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",),
-    presets={
-        "llama-7b": size(*SIZES["7b"]),
-        "llama-13b": size(*SIZES["13b"]),
-        "llama-30b": size(*SIZES["30b"]),
-        "llama-65b": size(*SIZES["65b"]),
-        "llama-2-7b": size(*SIZES["7b"], rms_norm_eps=1e-5),
-        "llama-2-13b": size(*SIZES["13b"], rms_norm_eps=1e-5),
-        "llama-2-70b": size(*SIZES["70b"], num_key_value_heads=8, rms_norm_eps=1e-5),
-        # The same shape, trained anew or further; some have words or marks of their own.
-        **{f"open_llama_{name}": size(*SIZES[name]) for name in ("3b", "7b", "13b")},
-        "alpaca-7b": size(*SIZES["7b"], vocab_size=32001),
-        **{f"koala-{name}": size(*SIZES[name]) for name in ("7b", "13b")},
-        **{f"baize-{name}": size(*SIZES[name]) for name in ("7b", "13b", "30b")},
-        "wizardlm-7b-v1.0": size(*SIZES["7b"], vocab_size=32001),
-        "wizardlm-13b-v1.0": size(*SIZES["13b"], vocab_size=32001),
-        "wizardlm-13b-v1.2": size(*SIZES["13b"], rms_norm_eps=1e-5),
-        "wizardlm-30b-v1.0": size(*SIZES["30b"], vocab_size=32001),
-        "wizardlm-70b-v1.0": size(*SIZES["70b"], num_key_value_heads=8, rms_norm_eps=1e-5, vocab_size=32001),
-        "ultralm-13b": size(*SIZES["13b"], vocab_size=32001),
-        "ultralm-65b": size(*SIZES["65b"], rms_norm_eps=1e-5),
-        "ultralm-13b-v2.0": size(*SIZES["13b"], rms_norm_eps=1e-5),
-        "yulan-chat-1-13b-v1": size(*SIZES["13b"]),
-        "yulan-chat-1-65b-v1": size(*SIZES["65b"]),
-        "yulan-chat-1-65b-v2": size(*SIZES["65b"], vocab_size=51200),
-        "yulan-chat-2-13b": size(*SIZES["13b"], rms_norm_eps=1e-5, vocab_size=51200),
-        "yulan-base-12b": size(40, 4864, 38, 13056, vocab_size=51190),
-        "ziya-llama-13b": size(*SIZES["13b"], vocab_size=39424),
-        "ziya2-13b": size(*SIZES["13b"], vocab_size=39410),
-        "llama-3-8b": size(
-            32, 4096, 32, 14336, num_key_value_heads=8, vocab_size=128256, rope_theta=500000.0, rms_norm_eps=1e-5
-        ),
-        "smollm2-135m": size(
-            30,
-            576,
-            9,
-            1536,
-            num_key_value_heads=3,
-            vocab_size=49152,
-            rope_theta=100000.0,
-            rms_norm_eps=1e-5,
-            tie_word_embeddings=True,
-        ),
-    },
     dialects=dialect("llama", "llama", "LlamaForCausalLM", gated_rows(PAIRED), more=head_size),
 )

@@ -7,7 +7,6 @@ from moduformer.architecture import Projector
 from moduformer.errors import CheckpointError
 from moduformer.families.clip import SEEN, VISION, VISION_RULES, vision_rows
 from moduformer.families.llama import FAMILY as LLAMA
-from moduformer.families.llama import SIZES
 from moduformer.families.vision_language import compose
 from moduformer.weights.config import ACTIVATIONS, Config, Get, Nested, key
 from moduformer.weights.plan import Row
@@ -49,28 +48,6 @@ class ProjectorKind:
         return {"projector_hidden_act": next(word for word, value in ACTIVATIONS.items() if value == activation)}
 
 
-def size(name: str, image: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size: CLIP ViT-L/14 and a LLaMA."""
-    layers, dim, heads, width = SIZES[name]
-    text = {
-        "num_hidden_layers": layers,
-        "hidden_size": dim,
-        "num_attention_heads": heads,
-        "intermediate_size": width,
-        "vocab_size": more.pop("vocab_size", 32000),
-        "rms_norm_eps": more.pop("rms_norm_eps", 1e-5),
-    }
-    eye = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-    return {
-        "architecture": "LlavaForConditionalGeneration",
-        "text_config": text,
-        "vision_config": {**eye, "patch_size": 14, "image_size": image},
-        **more,
-    }
-
-
-V1: dict[str, Any] = {"vocab_size": 32003, "rms_norm_eps": 1e-6, "mm_projector_type": "linear"}
-
 FAMILY = compose(
     LLAMA,
     "LlamaForCausalLM",
@@ -97,12 +74,4 @@ FAMILY = compose(
     ),
     image_heads=(SEEN,),
     older_names=(("vision_tower.vision_model.", "vision_tower."),),
-    presets={
-        "llava-7b-v1.1": size("7b", 224, **V1),
-        "llava-13b-v1.1": size("13b", 224, **V1),
-        "llava-v1.5-7b": size("7b", 336),
-        "llava-v1.5-13b": size("13b", 336),
-        "llava-1.5-7b-hf": size("7b", 336, vocab_size=32064),
-        "llava-1.5-13b-hf": size("13b", 336, vocab_size=32064),
-    },
 )

@@ -53,20 +53,6 @@ class Vocabularies:
         return found | key("tie_word_embeddings", "heads.language-model.tied").write(get)
 
 
-def size(layers: int, dim: int, vocab: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size, Transformer base or big (Vaswani et al. 2017), with swish or relu."""
-    return {
-        **bart.size((layers, layers), dim, dim // 64, 4 * dim),
-        "architecture": "MarianMTModel",
-        "activation_function": "swish",
-        "scale_embedding": True,
-        "vocab_size": vocab,
-        "pad_token_id": vocab - 1,
-        "decoder_start_token_id": vocab - 1,
-        **more,
-    }
-
-
 FAMILY = Family(
     model_type="marian",
     template=bart.template(Embedding(1024, Sinusoids("halves")), ("res",), None, 58101),
@@ -84,15 +70,4 @@ FAMILY = Family(
     prefix="model.",
     unused=bart.UNUSED,
     computed=POSITIONS,
-    presets={
-        "opus-mt-en-de": size(6, 512, 58101),
-        "opus-mt-de-en": size(6, 512, 58101),
-        "opus-mt-en-fr": size(6, 512, 59514),
-        "opus-mt-fr-en": size(6, 512, 59514),
-        "opus-mt-en-es": size(6, 512, 65001),
-        "opus-mt-es-en": size(6, 512, 65001),
-        "opus-mt-en-zh": size(6, 512, 65001),
-        "opus-mt-zh-en": size(6, 512, 65001),
-        "opus-mt-en-ROMANCE": size(6, 512, 65001),
-    },
 )

@@ -3,14 +3,12 @@
 A target's inputs begin with its own last token, the code of its language."""
 
 from dataclasses import replace
-from typing import Any
 
 from moduformer.families import bart
 from moduformer.families.family import Family
 from moduformer.weights.config import TokenIds
 
 FINAL = bart.NORM
-PUBLISHED: dict[str, Any] = {"architecture": "MBartForConditionalGeneration", "scale_embedding": True}
 
 FAMILY = Family(
     model_type="mbart",
@@ -23,10 +21,4 @@ FAMILY = Family(
     prefix="model.",
     unused=bart.UNUSED,
     older_keys={"classif_dropout": "classifier_dropout"},
-    presets={
-        "mbart-large-cc25": {**PUBLISHED, "vocab_size": 250027},
-        "mbart-large-en-ro": {**PUBLISHED, "vocab_size": 250027, "decoder_start_token_id": 250020},
-        "mbart-large-50": {**PUBLISHED, "vocab_size": 250054},
-        "mbart-large-50-many-to-many-mmt": {**PUBLISHED, "vocab_size": 250054, "decoder_start_token_id": 2},
-    },
 )

@@ -13,24 +13,12 @@ from moduformer.families.blip import layers
 from moduformer.families.blip_2 import BRIDGE, FILE, NAME, QFORMER_RULES, VISION, VISION_RULES
 from moduformer.families.family import Family
 from moduformer.families.llama import FAMILY as LLAMA
-from moduformer.families.llama import SIZES
 from moduformer.families.vision_language import compose
 from moduformer.weights.config import Config, Get, Nested, Rule, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
 
 EYE, SEEN = "visual_encoder.blocks.{i}", "vision.stack.{i}"
-
-
-def size(name: str, has_qformer: bool = True, **more: Any) -> dict[str, Any]:
-    """The config of a published size: BLIP-2's ViT-g and Q-Former, and a LLaMA."""
-    layers, dim, heads, width = SIZES[name]
-    text = {"num_hidden_layers": layers, "hidden_size": dim, "num_attention_heads": heads, "intermediate_size": width}
-    return {
-        "architecture": "MiniGPT4ForConditionalGeneration",
-        "text_config": {**text, **more},
-        **({} if has_qformer else {"has_qformer": False}),
-    }
 
 
 # EVA's keys have no bias.
@@ -109,13 +97,6 @@ def _variant(asked: bool) -> Family:
             *(qformer if asked else (Says("has_qformer", False),)),
         ),
         rows=EYE_ROWS + (QFORMER_ROWS if asked else (Row("llama_proj", f"{BRIDGE}.first"),)),
-        presets={
-            "minigpt-4-vicuna-7b": size("7b"),
-            "minigpt-4-vicuna-13b": size("13b"),
-            "minigpt-4-llama-2-7b-chat": size("7b", has_qformer=False, rms_norm_eps=1e-5),
-            "vpgtrans-vl-llama-7b": size("7b"),
-            "vpgtrans-vl-vicuna-7b": size("7b"),
-        },
         variant=family,
     )
 

@@ -1,7 +1,6 @@
 """Mixtral (Jiang et al. 2024, arXiv 2401.04088): Mistral whose tokens each take two of eight feed-forward experts."""
 
 from dataclasses import replace
-from typing import Any
 
 from moduformer.architecture import Attention, Block, FeedForward, MixtureOfExperts, Norm, Rotary, Stack
 from moduformer.families.family import Family
@@ -20,25 +19,6 @@ LAYER = Block(
 MOE = "layers.{i}.block_sparse_moe"
 EXPERT = "decoder.{i}.feed_forward.experts.{expert}"
 
-
-def size(layers: int, dim: int, heads: int, width: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size."""
-    config = {
-        "num_hidden_layers": layers,
-        "hidden_size": dim,
-        "num_attention_heads": heads,
-        "num_key_value_heads": 8,
-        "intermediate_size": width,
-    }
-    return {"architecture": "MixtralForCausalLM", **config, **more}
-
-
-SIZES = {
-    "mixtral-8x7b-v0.1": size(32, 4096, 32, 14336),
-    "mixtral-8x7b-instruct-v0.1": size(32, 4096, 32, 14336),
-    "mixtral-8x22b-v0.1": size(56, 6144, 48, 16384),
-    "mixtral-8x22b-instruct-v0.1": size(56, 6144, 48, 16384, vocab_size=32768),
-}
 
 FAMILY = Family(
     model_type="mixtral",
@@ -63,5 +43,4 @@ FAMILY = Family(
     architectures=architectures("Mixtral"),
     prefix="model.",
     unused=LLAMA.unused,
-    presets=SIZES,
 )

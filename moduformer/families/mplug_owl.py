@@ -9,7 +9,6 @@ from typing import Any
 from moduformer.architecture import Attention, FeedForward, Norm, Resampler
 from moduformer.errors import CheckpointError
 from moduformer.families.llama import FAMILY as LLAMA
-from moduformer.families.llama import SIZES
 from moduformer.families.vision_language import compose
 from moduformer.families.vit import tower, tower_rules
 from moduformer.weights.config import Config, Get, HeadSize, Nested, Only, key
@@ -54,13 +53,6 @@ class SameWidth:
 
 EYE, SEEN = "vision_model.encoder.layers.{i}", "vision.stack.{i}"
 FILE, NAME = "abstractor.encoder.layers.{i}.crossattention", f"{BRIDGE}.layers.{{i}}"
-
-
-def size(name: str) -> dict[str, Any]:
-    """The config of a published size: what the keys say by default, and a LLaMA."""
-    layers, dim, heads, width = SIZES[name]
-    text = {"num_hidden_layers": layers, "hidden_size": dim, "num_attention_heads": heads, "intermediate_size": width}
-    return {"architecture": "MplugOwlForConditionalGeneration", "text_config": text}
 
 
 FAMILY = compose(
@@ -123,5 +115,4 @@ FAMILY = compose(
         Row("abstractor.visual_fc", f"{BRIDGE}.projection"),
         Row("abstractor.vit_eos", f"{BRIDGE}.end", Axes("() () d", "d")),
     ),
-    presets={f"mplug-owl-llama-7b{kind}": size("7b") for kind in ("", "-pt", "-ft")},
 )

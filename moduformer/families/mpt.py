@@ -55,12 +55,6 @@ class AttentionSettings:
         return {"attn_config": found}
 
 
-def size(layers: int, dim: int, heads: int, **attention: Any) -> dict[str, Any]:
-    """The config of a published size."""
-    config = {"n_layers": layers, "d_model": dim, "n_heads": heads, "vocab_size": 50432, "attn_config": attention}
-    return {"architecture": "MptForCausalLM", **config}
-
-
 FAMILY = Family(
     model_type="mpt",
     template=Spec(
@@ -115,9 +109,4 @@ FAMILY = Family(
         "MPTForCausalLM": Architecture((LANGUAGE_MODEL,)),  # as MosaicML's own files say
     },
     prefix="transformer.",
-    presets={
-        **{f"mpt-7b{kind}": size(32, 4096, 32) for kind in ("", "-instruct", "-chat", "-8k", "-8k-chat")},
-        "mpt-7b-storywriter": size(32, 4096, 32, alibi_bias_max=16, clip_qkv=6),
-        "mpt-30b": size(48, 7168, 64),
-    },
 )

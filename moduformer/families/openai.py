@@ -57,5 +57,4 @@ FAMILY = Family(
     },
     prefix="transformer.",
     unused=(r"(transformer\.)?(h\.\d+\.attn\.bias|position_ids)",),
-    presets={name: {"architecture": "OpenAIGPTLMHeadModel"} for name in ("openai-gpt", "gpt-1")},
 )

@@ -50,26 +50,6 @@ class Projection:
         return {}
 
 
-def size(layers: int, dim: int, heads: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size."""
-    return {
-        "architecture": "OPTForCausalLM",
-        "num_hidden_layers": layers,
-        "hidden_size": dim,
-        "num_attention_heads": heads,
-        "ffn_dim": 4 * dim,
-        **more,
-    }
-
-
-PLAIN = {
-    "vocab_size": 50000,
-    "activation_function": "gelu",
-    "enable_bias": False,
-    "layer_norm_elementwise_affine": False,
-}
-"""What the Galactica paper says of its layers: no biases, neither in products nor in norms."""
-
 FAMILY = Family(
     model_type="opt",
     template=Spec(
@@ -134,20 +114,4 @@ FAMILY = Family(
     },
     prefix="model.",
     older_names=(("decoder.layer_norm.", "decoder.final_layer_norm."),),
-    presets={
-        "opt-125m": size(12, 768, 12),
-        "opt-350m": size(24, 1024, 16, word_embed_proj_dim=512, do_layer_norm_before=False),
-        "opt-1.3b": size(24, 2048, 32),
-        "opt-2.7b": size(32, 2560, 32),
-        "opt-6.7b": size(32, 4096, 32),
-        "opt-13b": size(40, 5120, 40),
-        "opt-30b": size(48, 7168, 56),
-        "opt-66b": size(64, 9216, 72),
-        "opt-175b": size(96, 12288, 96),
-        "galactica-125m": size(12, 768, 12, **PLAIN),
-        "galactica-1.3b": size(24, 2048, 32, **PLAIN),
-        "galactica-6.7b": size(32, 4096, 32, **PLAIN),
-        "galactica-30b": size(48, 7168, 56, **PLAIN),
-        "galactica-120b": size(96, 10240, 80, **PLAIN),
-    },
 )

@@ -14,7 +14,6 @@ from moduformer.errors import CheckpointError
 from moduformer.families.clip import SEEN, VISION, VISION_RULES, vision_rows
 from moduformer.families.family import Family
 from moduformer.families.llama import FAMILY as LLAMA
-from moduformer.families.llama import SIZES
 from moduformer.families.mpt import FAMILY as MPT
 from moduformer.families.vision_language import compose
 from moduformer.weights.config import Config, Get, Multiple, Nested, Only, Rule, key
@@ -157,46 +156,10 @@ def _with_text(model_type: str, text: Text) -> Family:
         ),
         image_heads=(SEEN,),
         older_names=OLDER,
-        presets=PRESETS[model_type] if text.family is LLAMA else {},
         variant=partial(family, model_type),
     )
     # Not the key above but the language model's own config says whether its tables are tied.
     return replace(made, rules=rules)
 
 
-def size(name: str, vocab: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size: CLIP ViT-L/14 and LLaMA-7B."""
-    layers, dim, heads, width = SIZES["7b"]
-    text = {"num_hidden_layers": layers, "hidden_size": dim, "num_attention_heads": heads, "intermediate_size": width}
-    return {
-        "architecture": f"{name}ForConditionalGeneration",
-        "text_config": {"model_type": "llama", "vocab_size": vocab, **text},
-        "vision_config": EYE,
-        **more,
-    }
-
-
-EYE = {
-    "hidden_size": 1024,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "intermediate_size": 4096,
-    "patch_size": 14,
-    "image_size": 224,
-}
-MPT_7B = {name: value for name, value in MPT.presets["mpt-7b"].items() if name != "architecture"}
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "otter": {
-        **{name: size("Otter", 32004) for name in ("otter-9b", "otter-image-llama7b-la-incontext")},
-        "otter-image-mpt7b": {
-            "architecture": "OtterForConditionalGeneration",
-            "text_config": {"model_type": "mpt", **MPT_7B},
-            "vision_config": EYE,
-        },
-    },
-    "flamingo": {
-        "openflamingo-9b": size("Flamingo", 32003, only_attend_previous=False),
-        "multimodal-gpt-9b": size("Flamingo", 32003, only_attend_previous=False),
-    },
-}
-FAMILIES = {model_type: _with_text(model_type, TEXTS["llama"]) for model_type in PRESETS}
+FAMILIES = {model_type: _with_text(model_type, TEXTS["llama"]) for model_type in ("otter", "flamingo")}

@@ -1,17 +1,10 @@
 """PEGASUS (Zhang et al. 2020, arXiv 1912.08777): a pre-norm encoder-decoder with sinusoids, sines before cosines."""
 
-from typing import Any
-
 from moduformer.architecture import Embedding, Sinusoids
 from moduformer.families import bart
 from moduformer.families.family import Architecture, Family
 from moduformer.families.marian import POSITIONS
 from moduformer.weights.config import TokenIds
-
-PUBLISHED: dict[str, Any] = {
-    **bart.size((16, 16), 1024, 16, 4096, vocab_size=96103, activation_function="relu", scale_embedding=True),
-    "architecture": "PegasusForConditionalGeneration",
-}
 
 FAMILY = Family(
     model_type="pegasus",
@@ -25,11 +18,4 @@ FAMILY = Family(
     prefix="model.",
     unused=bart.UNUSED,
     computed=POSITIONS,
-    presets={
-        "pegasus-large": PUBLISHED,
-        "pegasus-xsum": PUBLISHED,
-        "pegasus-cnn_dailymail": PUBLISHED,
-        "distill-pegasus-xsum-16-4": {**PUBLISHED, "decoder_layers": 4},
-        "distill-pegasus-cnn-16-4": {**PUBLISHED, "decoder_layers": 4},
-    },
 )

@@ -115,10 +115,9 @@ FAMILY = Family(
         ),
     },
     unused=(r"bert\.pooler\.dense\.(weight|bias)",),
-    presets={"plug-27b": {"layernorm_epsilon": 1e-5}},
 )
 
 FAMILIES = {
     "plugNLG": FAMILY,
-    "plug_nlg_original-8192": replace(FAMILY, model_type="plug_nlg_original-8192", presets={}),
+    "plug_nlg_original-8192": replace(FAMILY, model_type="plug_nlg_original-8192"),
 }

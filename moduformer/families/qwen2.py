@@ -33,32 +33,6 @@ def write_windows(windows: list[int | None]) -> dict[str, Any]:
     return {**layer_types(windows), "use_sliding_window": window is not None, "sliding_window": window}
 
 
-def size(layers: int, dim: int, heads: int, shared: int, width: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size."""
-    config = {
-        "num_hidden_layers": layers,
-        "hidden_size": dim,
-        "num_attention_heads": heads,
-        "num_key_value_heads": shared,
-        "intermediate_size": width,
-        "rope_theta": 1000000.0,
-        "vocab_size": 152064,
-    }
-    return {"architecture": "Qwen2ForCausalLM", **config, **more}
-
-
-SMALL: dict[str, Any] = {"vocab_size": 151936, "tie_word_embeddings": True}
-SIZES = {
-    "qwen2-0.5b": size(24, 896, 14, 2, 4864, **SMALL),
-    "qwen2-1.5b": size(28, 1536, 12, 2, 8960, **SMALL),
-    "qwen2-7b": size(28, 3584, 28, 4, 18944),
-    "qwen2-72b": size(80, 8192, 64, 8, 29568, rms_norm_eps=1e-5),
-    "qwen2.5-3b": size(36, 2048, 16, 2, 11008, **SMALL),
-    "qwen2.5-14b": size(48, 5120, 40, 8, 13824, rms_norm_eps=1e-5),
-    "qwen2.5-32b": size(64, 5120, 40, 8, 27648, rms_norm_eps=1e-5),
-}
-SIZES |= {f"qwen2.5-{name}": SIZES[f"qwen2-{name}"] for name in ("0.5b", "1.5b", "7b", "72b")}
-
 FAMILY = Family(
     model_type="qwen2",
     template=replace(LLAMA.template, decoder=Stack(32, (LAYER,), causal=True, final_norm=NORM)),
@@ -74,5 +48,4 @@ FAMILY = Family(
     prefix="model.",
     unused=LLAMA.unused,
     dialects=dialect("qwen2", "qwen2", "Qwen2ForCausalLM", gated_rows()),
-    presets={f"{name}{kind}": config for name, config in SIZES.items() for kind in ("", "-instruct")},
 )

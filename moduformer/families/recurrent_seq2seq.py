@@ -7,86 +7,12 @@ PyTorch's GRU resets its state after the recurrent product; Bahdanau et al. and 
 before. PyTorch's cells have two bias vectors where papers write one.
 """
 
-from moduformer.architecture import (
-    AdditiveAttention,
-    Bridge,
-    Embedding,
-    Head,
-    MultiplicativeAttention,
-    Readout,
-    Recurrent,
-    RecurrentDecoder,
-    Spec,
-    Summary,
-)
+from moduformer.architecture import RecurrentDecoder, Spec
 from moduformer.errors import CheckpointError
 from moduformer.families.family import Architecture
 from moduformer.families.native import NativeFamily
+from moduformer.families.presets import config
 from moduformer.weights.plan import NATIVE_ROWS
-
-
-def translator(sources: int, targets: int, dim: int, encoder: Recurrent, decoder: RecurrentDecoder) -> Spec:
-    """An encoder-decoder with a table and a vocabulary for each language, and an output layer of its own."""
-    return Spec(
-        vocab=sources,
-        dim=dim,
-        embedding=Embedding(dim),
-        encoder=encoder,
-        decoder=decoder,
-        heads=(Head("language-model", bias=False),),
-        target_embedding=Embedding(dim),
-        target_vocab=targets,
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        decoder_start_id=1,
-    )
-
-
-DEEP = Recurrent("lstm", 4, 1000)
-WIDE = Recurrent("gru", 1, 1000, bias=False)
-PUBLISHED = {
-    "seq2seq-lstm": translator(
-        160_000, 80_000, 1000, Recurrent("lstm", 4, 1000, direction="backward"), RecurrentDecoder(DEEP)
-    ),
-    "seq2seq-gru": translator(
-        15_000,
-        15_000,
-        100,
-        WIDE,
-        RecurrentDecoder(
-            WIDE,
-            Bridge("summary", bias=False),
-            Summary(1000, bias=False),
-            readout=Readout(500, "maxout", ("state", "input", "context")),
-        ),
-    ),
-    "seq2seq-gru-bahdanau": translator(
-        30_000,
-        30_000,
-        620,
-        Recurrent("gru", 1, 1000, direction="both", bias=False),
-        RecurrentDecoder(
-            WIDE,
-            Bridge("backward", bias=False),
-            AdditiveAttention(1000),
-            readout=Readout(500, "maxout", ("previous", "input", "context")),
-        ),
-    ),
-    "seq2seq-lstm-luong": translator(
-        50_000,
-        50_000,
-        1000,
-        Recurrent("lstm", 4, 1000, direction="backward", dropout=0.2),
-        RecurrentDecoder(
-            Recurrent("lstm", 4, 1000, dropout=0.2),
-            context=MultiplicativeAttention("general"),
-            context_at="output",
-            readout=Readout(1000, "tanh", ("context", "state")),
-            input_feeding=True,
-        ),
-    ),
-}
 
 
 class RecurrentFamily(NativeFamily):
@@ -101,9 +27,8 @@ class RecurrentFamily(NativeFamily):
 
 FAMILY = RecurrentFamily(
     model_type="recurrent_seq2seq",
-    template=PUBLISHED["seq2seq-lstm"],
+    template=Spec.from_dict(config("seq2seq-lstm")["spec"]),
     rules=(),
     rows=NATIVE_ROWS,
     architectures={"RecurrentModel": Architecture(prefix="")},
-    presets={name: {"spec": spec.to_dict()} for name, spec in PUBLISHED.items()},
 )

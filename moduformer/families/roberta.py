@@ -70,7 +70,7 @@ HEADS = (
 )
 
 
-def member(model_type: str, name: str, presets: dict[str, dict[str, Any]]) -> Family:
+def member(model_type: str, name: str) -> Family:
     """A family that is RoBERTa but for its name."""
     body = tuple(replace(row, also=("lm_head.decoder",) if row.also else ()) for row in bert.BODY)
     embedding = replace(bert.TEMPLATE.embedding, positions=LearnedPositions(512, offset=2, uncounted=1))
@@ -88,26 +88,7 @@ def member(model_type: str, name: str, presets: dict[str, dict[str, Any]]) -> Fa
         },
         prefix="roberta.",
         unused=(r"(.*\.)?embeddings\.position_ids",),
-        presets=presets,
     )
 
 
-PUBLISHED = {"max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
-FAMILIES = {
-    "roberta": member(
-        "roberta",
-        "Roberta",
-        {
-            "roberta-base": bert.size(12, 768, vocab_size=50265, **PUBLISHED),
-            "roberta-large": bert.size(24, 1024, vocab_size=50265, **PUBLISHED),
-        },
-    ),
-    "xlm-roberta": member(
-        "xlm-roberta",
-        "XLMRoberta",
-        {
-            "xlm-roberta-base": bert.size(12, 768, vocab_size=250002, **PUBLISHED),
-            "xlm-roberta-large": bert.size(24, 1024, vocab_size=250002, **PUBLISHED),
-        },
-    ),
-}
+FAMILIES = {"roberta": member("roberta", "Roberta"), "xlm-roberta": member("xlm-roberta", "XLMRoberta")}

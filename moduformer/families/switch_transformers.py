@@ -91,19 +91,6 @@ def feed_forward(side: str) -> tuple[Row, ...]:
     )
 
 
-def size(layers: int, dim: int, heads: int, width: int, experts: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size: every other layer is sparse, unless `more` says so otherwise."""
-    sparse = {f"num_sparse_{side}_layers": layers // 2 for side in t5.SIDES}
-    return {
-        **t5.size(layers, dim, heads, width),
-        "architecture": "SwitchTransformersForConditionalGeneration",
-        "num_experts": experts,
-        "num_decoder_layers": layers,
-        **sparse,
-        **more,
-    }
-
-
 FAMILY = Family(
     model_type="switch_transformers",
     template=t5.FAMILY.template,
@@ -129,19 +116,4 @@ FAMILY = Family(
         "SwitchTransformersEncoderModel": Architecture(without=("decoder",)),
     },
     unused=t5.UNUSED,
-    presets={
-        **{f"switch-base-{experts}": size(12, 768, 12, 3072, experts) for experts in (8, 16, 32, 64, 128, 256)},
-        "switch-large-128": size(24, 1024, 16, 4096, 128),
-        "switch-xxl-128": size(24, 4096, 64, 10240, 128, dense_act_fn="gated-gelu", tie_word_embeddings=False),
-        "switch-c-2048": size(
-            15,
-            2080,
-            32,
-            6144,
-            2048,
-            tie_word_embeddings=False,
-            num_sparse_encoder_layers=15,
-            num_sparse_decoder_layers=15,
-        ),
-    },
 )

@@ -1,4 +1,4 @@
-"""T5 (Raffel et al. 2020, arXiv 1910.10683), T5 1.1, T0, FLAN-T5, mT5: an encoder-decoder with bucketed distances."""
+"""T5 (Raffel et al. 2020, arXiv 1910.10683), T5 1.1, T0, FLAN-T5: an encoder-decoder with bucketed distances."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -138,18 +138,6 @@ def stack(causal: bool) -> Stack:
     return Stack(6, (block,), causal=causal, position_bias=RelativeBuckets(), final_norm=Norm("rms", 1e-6))
 
 
-def size(layers: int, dim: int, heads: int, width: int, **more: Any) -> dict[str, Any]:
-    """The config of a published size."""
-    return {
-        "architecture": "T5ForConditionalGeneration",
-        "num_layers": layers,
-        "d_model": dim,
-        "num_heads": heads,
-        "d_ff": width,
-        **more,
-    }
-
-
 def rules(vocab: int, dim: int, layers: int, heads: int, width: int) -> tuple[Rule, ...]:
     """What all members have in common, with their defaults."""
     return (
@@ -186,7 +174,7 @@ OUTPUT = Row("lm_head.weight", "heads.language-model.weight", head=True)
 UNUSED = (r"(transformer\.)?decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)
 
 
-def member(model_type: str, name: str, its_rules: tuple[Rule, ...], presets: dict[str, dict[str, Any]]) -> Family:
+def member(model_type: str, name: str, its_rules: tuple[Rule, ...]) -> Family:
     """T5 or mT5, which differ in defaults and in the scale of the output."""
     return Family(
         model_type=model_type,
@@ -211,55 +199,7 @@ def member(model_type: str, name: str, its_rules: tuple[Rule, ...], presets: dic
         },
         prefix="transformer.",
         unused=UNUSED,
-        presets=presets,
     )
 
 
-def second(
-    prefix: str, names: tuple[str, ...] = ("small", "base", "large", "xl", "xxl"), **more: Any
-) -> dict[str, Any]:
-    """The sizes of T5 1.1, which T0, FLAN-T5 and mT5 took over: gated, with an output of its own."""
-    sizes = {
-        "small": (8, 512, 6, 1024),
-        "base": (12, 768, 12, 2048),
-        "large": (24, 1024, 16, 2816),
-        "xl": (24, 2048, 32, 5120),
-        "xxl": (24, 4096, 64, 10240),
-    }
-    gated: dict[str, Any] = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
-    return {f"{prefix}{name}": size(*sizes[name], **gated) for name in sizes}
-
-
-XL, XXL = second("t5-v1_1-")["t5-v1_1-xl"], second("t5-v1_1-")["t5-v1_1-xxl"]
-MT5 = {"architecture": "MT5ForConditionalGeneration", "vocab_size": 250112}
-
-FAMILIES = {
-    "t5": member(
-        "t5",
-        "T5",
-        (Sizes(), *rules(32128, 512, 6, 8, 2048), Activation()),
-        {
-            "t5-small": size(6, 512, 8, 2048),
-            "t5-base": size(12, 768, 12, 3072),
-            "t5-large": size(24, 1024, 16, 4096),
-            "t5-3b": size(24, 1024, 32, 16384, d_kv=128),
-            "t5-11b": size(24, 1024, 128, 65536, d_kv=128),
-            **second("t5-v1_1-"),
-            **second("flan-t5-"),
-            "t0-3b": XL,
-            "t0-11b": XXL,
-            "T0_3B": XL,
-            "T0": XXL,
-            "T0p": XXL,
-            "T0pp": XXL,
-        },
-    ),
-    "mt5": member(
-        "mt5",
-        "MT5",
-        (Sizes(scaled=False, default=(512, 8)), *rules(250112, 512, 8, 6, 1024), Activation("gated-gelu")),
-        {name: {**config, **MT5} for name, config in second("mt5-").items()},
-    ),
-}
-
-FAMILY = FAMILIES["t5"]
+FAMILY = member("t5", "T5", (Sizes(), *rules(32128, 512, 6, 8, 2048), Activation()))

@@ -63,8 +63,4 @@ FAMILY = Family(
         ),
         "TransformerModel": Architecture(prefix=""),
     },
-    presets={
-        "transformer-base": {"d_model": 512, "num_heads": 8},
-        "transformer-big": {"d_model": 1024, "num_heads": 16, "d_ff": 4096, "dropout": 0.3},
-    },
 )

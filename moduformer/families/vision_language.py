@@ -52,7 +52,6 @@ def compose(
     rows: tuple[Row, ...],
     lead: str = "language_model.",
     image_heads: tuple[Head, ...] = (),
-    presets: Mapping[str, Mapping[str, Any]] = {},
     older_names: tuple[tuple[str, str], ...] = (),
     variant: Callable[[Config], Family] | None = None,
 ) -> Family:
@@ -71,7 +70,6 @@ def compose(
             rf"{lead}(.*\.)?(rotary_emb\.inv_freq|EncDecAttention\.relative_attention_bias\.weight)",
             r".*embeddings\.position_ids",
         ),
-        presets=presets,
         older_names=older_names,
         variant=variant,
     )

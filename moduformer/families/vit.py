@@ -45,20 +45,7 @@ def tower_rules(dim: int, layers: int, heads: int, width: int, image: int, patch
     )
 
 
-def size(layers: int, dim: int, patch: int = 16, heads: int | None = None, **more: Any) -> dict[str, Any]:
-    """The config of a published size: heads of 64 unless said otherwise, a feed-forward layer four times as wide."""
-    return {
-        "num_hidden_layers": layers,
-        "hidden_size": dim,
-        "num_attention_heads": heads or dim // 64,
-        "intermediate_size": 4 * dim,
-        "patch_size": patch,
-        **more,
-    }
-
-
 POOL = Head("pool", reads="first", transform=Transform(768, "tanh"))
-IMAGENET: dict[str, Any] = {"architecture": "ViTForImageClassification", "num_labels": 1000}
 
 FAMILY = Family(
     model_type="vit",
@@ -96,17 +83,4 @@ FAMILY = Family(
         "ViTForImageClassification": Architecture((Head("classify", reads="first", outputs=2),)),
     },
     prefix="vit.",
-    presets={
-        "vit-base-patch16-224": size(12, 768, **IMAGENET),
-        "vit-base-patch16-384": size(12, 768, **IMAGENET, image_size=384),
-        "vit-base-patch32-384": size(12, 768, 32, **IMAGENET, image_size=384),
-        "vit-large-patch16-224": size(24, 1024, **IMAGENET),
-        "vit-large-patch16-384": size(24, 1024, **IMAGENET, image_size=384),
-        "vit-large-patch32-384": size(24, 1024, 32, **IMAGENET, image_size=384),
-        "vit-base-patch16-224-in21k": size(12, 768),
-        "vit-base-patch32-224-in21k": size(12, 768, 32),
-        "vit-large-patch16-224-in21k": size(24, 1024),
-        "vit-large-patch32-224-in21k": size(24, 1024, 32),
-        "vit-huge-patch14-224-in21k": size(32, 1280, 14, 16),
-    },
 )

@@ -1,7 +1,5 @@
 """XLNet (Yang et al. 2019, arXiv 1906.08237): Transformer-XL's layers that see both sides, trained in any order."""
 
-from typing import Any
-
 from moduformer.architecture import (
     Attention,
     Block,
@@ -47,17 +45,6 @@ ROWS = (
     Row("classifier", "heads.tag", head=True),
     Row("qa_outputs", "heads.span", head=True),
 )
-
-
-def size(layers: int, dim: int) -> dict[str, Any]:
-    """The config of a published size, heads of 64, as it was pretrained."""
-    return {
-        "architecture": "XLNetLMHeadModel",
-        "n_layer": layers,
-        "d_model": dim,
-        "n_head": dim // 64,
-        "d_inner": 4 * dim,
-    }
 
 
 FAMILY = Family(
@@ -114,5 +101,4 @@ FAMILY = Family(
         "XLNetForQuestionAnsweringSimple": Architecture((bert.SPAN,)),
     },
     prefix="transformer.",
-    presets={"xlnet-base-cased": size(12, 768), "xlnet-large-cased": size(24, 1024)},
 )

@@ -1,7 +1,8 @@
 """The two-way table between the keys of a config.json and the paths of a spec.
 
 A rule reads keys into spec paths and writes them back. Paths are field names joined by dots; `*` stands for every
-block of a pattern, and `heads.<kind>` for a head. A path into a part that a model does not have is skipped.
+block of a pattern, `heads.<kind>` for a head, and `[a b]` for both of two fields (see `alternatives`). A path into a
+part that a model does not have is skipped.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 from moduformer.architecture import Block, DynamicScaling, LinearScaling, Llama3Scaling, Rotary, Spec, YarnScaling
 from moduformer.architecture.validation import MAX_LAYERS
 from moduformer.errors import CheckpointError
+from moduformer.weights.alternatives import spelled_out
 
 Config = Mapping[str, Any]
 Get = Callable[[str], Any]
@@ -417,7 +419,7 @@ def read(template: Spec, rules: tuple[Rule, ...], config: Config, without: tuple
     values: dict[str, Any] = {}
     try:
         for rule in rules:
-            values.update(rule.read(config))
+            values.update({path: v for paths, v in rule.read(config).items() for path in spelled_out(paths)})
         return _assign(template, {path: v for path, v in values.items() if path.partition(".")[0] not in without})
     except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise CheckpointError(f"config.json does not describe a model that can be built: {error}") from None
@@ -428,11 +430,21 @@ def write(spec: Spec, rules: tuple[Rule, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for rule in rules:
         try:
-            found.update(rule.write(lambda path: look_up(spec, path)))
+            found.update(rule.write(lambda path: _first(spec, path)))
         except (KeyError, AttributeError, TypeError):
             # A family is asked about any spec, of parts its rules do not know; what it writes is read back to compare.
             continue
     return found
+
+
+def _first(spec: Any, paths: str) -> Any:
+    """The value at the first of the paths that a spec has. Raises `KeyError`."""
+    for path in spelled_out(paths):
+        try:
+            return look_up(spec, path)
+        except KeyError:
+            continue
+    raise KeyError(paths)
 
 
 def look_up(spec: Any, path: str) -> Any:
