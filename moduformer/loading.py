@@ -33,6 +33,7 @@ def load(
         source: a folder in Hugging Face layout, a .gguf file, a hub id "org/name", or an alias ("minilm", "e5-small",
             "smollm2").
         task: which head to take, such as "text-classification"; None takes the one `config.json` names.
+        device: where the model goes, such as "cuda"; None is the CPU.
         dtype: type of the weights in memory; float32 unless asked.
         revision: a commit, tag or branch of a hub repository.
         labels: names of the classes of a new classification head.
@@ -44,6 +45,7 @@ def load(
     from moduformer.text.loading import tokenizer_for
     from moduformer.text.tokenizer import check_fits
 
+    place = usable_device(device)
     located = resolve(source, revision)
     kind = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype or torch.float32
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
@@ -59,4 +61,23 @@ def load(
     model.tokenizer = tokenizer_for(located.path)
     if model.tokenizer is not None:
         check_fits(model.tokenizer, model.spec.vocab)
-    return model.to(device=device)
+    return model.to(device=place)
+
+
+def usable_device(name: torch.device | str | None) -> torch.device | None:
+    """The device of a name such as "cpu" or "cuda:1"; None stays None.
+
+    Raises `CheckpointError` for a name that is no device, or a device that this machine or this PyTorch has not.
+    """
+    if name is None:
+        return None
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise CheckpointError(f"{name!r} is no device; use cpu, cuda or a numbered one such as cuda:0") from None
+    try:
+        torch.empty(1, device=device).cpu()
+    # Each backend has its own way of saying that it is not there; an AssertionError is one of them.
+    except (RuntimeError, NotImplementedError, AssertionError, ImportError):
+        raise CheckpointError(f"the device {str(device)!r} cannot be used on this machine; use cpu") from None
+    return device

@@ -24,7 +24,7 @@ MinP = Annotated[
 ]
 Penalty = Annotated[float | None, typer.Option(help="Above 1 makes repetition less likely.")]
 Stop = Annotated[list[str] | None, typer.Option("--stop", help="End before this text; may be given several times.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Makes sampling repeatable.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda.")]
 
 

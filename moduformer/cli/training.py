@@ -48,7 +48,7 @@ def train(
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many epochs without a better score; keep the best.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     precision: Annotated[
         str | None, typer.Option(help="float32, or bfloat16: faster where the processor has it, a little coarser.")
@@ -109,7 +109,10 @@ def _train(settings: RunSettings, folder: Path, resume: bool, as_json: bool) -> 
         outcome = train_run(settings, folder, command=_command(settings), callbacks=[progress], resume=resume, say=say)
     except KeyboardInterrupt:
         progress.close()
-        say(f"stopped; what the last epoch reached is in {folder}, go on with --resume")
+        if (folder / "checkpoints" / "latest.json").is_file():
+            say(f"stopped; what the last epoch reached is in {folder}, go on with --resume")
+        else:
+            say("stopped before the end of an epoch; nothing is kept")
         raise
     finally:
         progress.close()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,11 +130,18 @@ def train_run(
     say(f"{len(data.train):,} rows to train on, {len(data.evaluation):,} to evaluate on ({data.evaluation_from})")
     classifier = settings.estimator()
     recipe = classifier.resolved_recipe()
-    # Found or fetched now, so that a name that is wrong leaves no folder behind.
+    # Checked, found or fetched now, so that what is wrong leaves no folder behind.
+    classifier.check(data.train, data.evaluation)
     resolve(settings.model)
-    _make_folder(folder)
-    _write_json(folder / "settings.json", _resolved(settings, recipe, data, command))
-    trained = classifier.fit_examples(data.train, data.evaluation, callbacks=callbacks, folder=folder, resume=resume)
+    made = _make_folder(folder)
+    try:
+        _write_json(folder / "settings.json", _resolved(settings, recipe, data, command))
+        trained = classifier.fit_examples(
+            data.train, data.evaluation, callbacks=callbacks, folder=folder, resume=resume
+        )
+    except BaseException:
+        _leave_nothing_begun(folder, made)
+        raise
     recipe = trained.recipe
     _write_json(folder / "settings.json", _resolved(settings, recipe, data, command))
     for note in trained.model.notes:
@@ -264,11 +274,27 @@ def _check_folder(folder: Path, resume: bool) -> None:
         raise TrainingError(f"{folder} holds a finished run; there is nothing to resume")
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> list[Path]:
+    """Makes the folder and those above it, and returns those that were not there, the lowest first."""
     try:
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no permission to write there")
     except OSError as error:
         raise TrainingError(f"{folder} cannot be made ({error.strerror}); choose another folder with --out") from None
+    return made
+
+
+def _leave_nothing_begun(folder: Path, made: Sequence[Path]) -> None:
+    """Takes away what a run wrote that failed before it saved anything."""
+    with suppress(OSError):
+        if any(place.name not in LEFT_BY_A_FAILURE for place in folder.iterdir()):
+            return
+        for name in LEFT_BY_A_FAILURE:
+            (folder / name).unlink(missing_ok=True)
+        for place in made:
+            place.rmdir()
 
 
 def _resolved(settings: RunSettings, recipe: Any, data: RunData, command: str | None) -> dict[str, Any]:

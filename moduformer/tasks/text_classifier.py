@@ -12,9 +12,9 @@ import numpy as np
 
 from moduformer.atomic import write_text
 from moduformer.errors import CheckpointError, DataError, ModuformerError, TextError
-from moduformer.loading import load
+from moduformer.loading import load, usable_device
 from moduformer.model import Model
-from moduformer.tasks.classifier_training import MERGES, Trained, Training, train_classifier
+from moduformer.tasks.classifier_training import MERGES, Trained, Training, objective, train_classifier
 from moduformer.tasks.estimator import Classifier
 from moduformer.tasks.inputs import in_chunks, rows_of, texts_and_pairs
 from moduformer.tasks.scores import merge_windows, probabilities
@@ -164,8 +164,7 @@ class TextClassifier(Classifier):
         resume: bool = False,
     ) -> Trained:
         """`fit` on examples read from a file; logs and checkpoints go to `folder`. Returns the details of the run."""
-        check_trainable(examples, evaluation)
-        self._check_parameters()
+        self.check(examples, evaluation)
         trained = train_classifier(
             Training(
                 self.model,
@@ -203,7 +202,15 @@ class TextClassifier(Classifier):
             changes = {}
         return recipe(self.recipe, seed=int(self.random_state or 0), adapt=int(self.adapt) or None, **changes)
 
+    def check(self, examples: Examples, evaluation: Examples | None = None) -> None:
+        """Raises what `fit_examples` would raise for these rows and settings, before any model is read."""
+        check_trainable(examples, evaluation)
+        self._check_parameters()
+        self.resolved_recipe()
+        objective(examples, self.class_weight)
+
     def _check_parameters(self) -> None:
+        usable_device(self.device)
         if self.merge not in MERGES:
             raise DataError(f"merge is {self.merge!r}; use one of {', '.join(MERGES)}")
         if self.patience is not None and (not isinstance(self.patience, int) or self.patience < 1):

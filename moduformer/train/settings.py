@@ -10,6 +10,9 @@ from moduformer.errors import TrainingError
 from moduformer.train.groups import Policy, TrainAll
 from moduformer.train.schedule import LinearWarmup, Schedule
 
+LARGEST_SEED = 2**32 - 1
+"""The largest that NumPy, pandas and scikit-learn take."""
+
 _COSMETIC = {"changes_numbers": False}
 
 
@@ -75,6 +78,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise TrainingError(f"{name} must be at least 0 and below 1, but is {value!r}")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed <= LARGEST_SEED:
+            raise TrainingError(f"seed must be a whole number from 0 to {LARGEST_SEED}, but is {self.seed!r}")
         if self.embedding not in ("rows", "dense", "frozen"):
             raise TrainingError(f"embedding must be 'rows', 'dense' or 'frozen', but is {self.embedding!r}")
         if self.precision not in ("float32", "bfloat16"):
