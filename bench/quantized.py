@@ -53,7 +53,7 @@ def main() -> None:
     """Prints two Markdown tables."""
     import torch
 
-    from moduformer.tasks.windowing import windower
+    from moduformer.pipelines.windowing import windower
     from moduformer.train.evaluation import mean_features
 
     parser = argparse.ArgumentParser(description=__doc__)

@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from moduformer.model import build as build
+    from moduformer.pipelines.registry import pipeline as pipeline
     from moduformer.tasks.text_classifier import TextClassifier as TextClassifier
 
 # Names load on first use: importing the library must not pay for torch or pandas.
@@ -16,6 +17,7 @@ _HOME = {
     "load": "moduformer.loading",
     "spec": "moduformer.families",
     "TextClassifier": "moduformer.tasks.text_classifier",
+    "pipeline": "moduformer.pipelines.registry",
 }
 
 __all__ = ["__version__", *_HOME]

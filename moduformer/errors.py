@@ -34,3 +34,7 @@ class DataError(ModuformerError, ValueError):
 
 class TrainingError(ModuformerError):
     """Training that cannot start, go on or be resumed."""
+
+
+class PipelineError(ModuformerError, ValueError):
+    """A pipeline that does not exist, or that was asked for what it or its model cannot do."""

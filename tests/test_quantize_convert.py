@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 import moduformer as mf
 from moduformer.cli.app import app
 from moduformer.errors import CheckpointError, SourceError
+from moduformer.pipelines.windowing import windower
 from moduformer.quantize import quantize
 from moduformer.tasks import conversion
-from moduformer.tasks.windowing import windower
 from moduformer.text.tokenizer import Tokenizer
 from moduformer.train.evaluation import mean_features
 

@@ -17,9 +17,9 @@ from tiny_models import WORDS, review, reviews, tiny_encoder
 
 import moduformer as mf
 from moduformer.errors import CheckpointError, DataError, TextError, TrainingError
-from moduformer.tasks.inputs import texts_and_pairs
-from moduformer.tasks.scores import merge_windows, probabilities
-from moduformer.tasks.windowing import windower
+from moduformer.pipelines.inputs import texts_and_pairs
+from moduformer.pipelines.scores import merge_windows, probabilities
+from moduformer.pipelines.windowing import windower
 from moduformer.train.callbacks import Callback
 
 FAST = {"epochs": 6, "learning_rate": 5e-3, "batch_size": 16}

@@ -48,7 +48,7 @@ def predict(
 def _answers(
     classifier: TextClassifier, rows: Iterator[Any], windows: bool
 ) -> Iterator[tuple[Any, dict[str, Any] | None]]:
-    from moduformer.tasks.inputs import in_chunks
+    from moduformer.pipelines.inputs import in_chunks
 
     names = classifier.label_set_.names
     for chunk in in_chunks(rows, 1024):

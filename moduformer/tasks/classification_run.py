@@ -360,8 +360,8 @@ def dry_run(settings: RunSettings, steps: int = 4) -> dict[str, Any]:
 
     Raises what the run itself would.
     """
+    from moduformer.pipelines.windowing import windower
     from moduformer.tasks.classifier_training import new_classifier
-    from moduformer.tasks.windowing import windower
     from moduformer.train.batching import Plan
     from moduformer.train.examples import check_trainable, duplicates, leaks
 

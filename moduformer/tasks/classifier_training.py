@@ -15,8 +15,8 @@ from moduformer.errors import CheckpointError, DataError, TrainingError
 from moduformer.loading import load
 from moduformer.metrics.classification import classification_metrics, multilabel_metrics
 from moduformer.model import Model, build
-from moduformer.tasks.scores import merge_windows, probabilities
-from moduformer.tasks.windowing import WindowedTexts, Windower, windower
+from moduformer.pipelines.scores import merge_windows, probabilities
+from moduformer.pipelines.windowing import WindowedTexts, Windower, windower
 from moduformer.train.adaptation import adapt
 from moduformer.train.callbacks import Callback, History
 from moduformer.train.encoded import Encoded

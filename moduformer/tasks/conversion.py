@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from moduformer.errors import CheckpointError, DataError
 from moduformer.loading import load
 from moduformer.model import Model
+from moduformer.pipelines.windowing import longest_row, windower
 from moduformer.quantize import SCHEMES, quantize
 from moduformer.sources.resolve import resolve
 from moduformer.tasks.classification_run import evaluate_examples, labelled_rows
 from moduformer.tasks.text_classifier import SETTINGS_FILE, TextClassifier
-from moduformer.tasks.windowing import longest_row, windower
 from moduformer.train.encoded import Encoded
 from moduformer.train.evaluation import mean_features, mean_loss
 from moduformer.train.examples import guess_text_column

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from moduformer.metrics.classification import ClassificationMetrics, MultilabelMetrics
 from moduformer.tasks.text_classifier import TextClassifier
 from moduformer.train.callbacks import History, json_safe
 from moduformer.train.examples import Examples
-from moduformer.metrics.classification import ClassificationMetrics, MultilabelMetrics
 
 
 @dataclass(frozen=True)

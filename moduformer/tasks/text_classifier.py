@@ -14,11 +14,11 @@ from moduformer.atomic import write_text
 from moduformer.errors import CheckpointError, DataError, ModuformerError, TextError
 from moduformer.loading import load, usable_device
 from moduformer.model import Model
+from moduformer.pipelines.inputs import in_chunks, rows_of, texts_and_pairs
+from moduformer.pipelines.scores import merge_windows, probabilities
+from moduformer.pipelines.windowing import Windower, windower
 from moduformer.tasks.classifier_training import MERGES, Trained, Training, objective, train_classifier
 from moduformer.tasks.estimator import Classifier
-from moduformer.tasks.inputs import in_chunks, rows_of, texts_and_pairs
-from moduformer.tasks.scores import merge_windows, probabilities
-from moduformer.tasks.windowing import Windower, windower
 from moduformer.train.callbacks import Callback
 from moduformer.train.evaluation import predict
 from moduformer.train.examples import Examples, check_trainable, examples_from_lists

@@ -53,6 +53,12 @@ class WindowedTexts:
         own = np.ones(self.texts) if weights is None else np.asarray(weights, dtype=np.float64)
         return replace(self.encoded, weights=(own / np.maximum(counts, 1))[self.owner])
 
+    def select(self, windows: np.ndarray) -> WindowedTexts:
+        """Some of the windows, by number."""
+        return WindowedTexts(
+            self.encoded.select(windows), self.owner[windows], self.spans[windows], self.tokens[windows], self.texts
+        )
+
     def report(self) -> dict[str, int]:
         """How many texts, windows and tokens there are; `tokens_dropped` is 0 by construction."""
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from moduformer.tasks.windowing import WindowedTexts
+from moduformer.pipelines.windowing import WindowedTexts
 from moduformer.text.windows import merge
 
 
