@@ -95,3 +95,45 @@ def test_ctrl_c_before_the_first_epoch_promises_nothing(encoder, tmp_path):
     assert run.returncode == 130
     assert "--resume" not in errors
     assert not out.exists()
+
+
+# Tables --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["train", "explore", "predict", "evaluate"])
+def test_a_header_without_rows_has_no_rows(encoder, trained, tmp_path, command):
+    path = tmp_path / "empty.csv"
+    path.write_text("text,label\n")
+    arguments = {"predict": [trained, "--file", path], "evaluate": [trained, path]}.get(command, [path])
+    refused(invoke(command, *arguments), "no rows", "text, label")
+
+
+def test_why_no_row_can_be_held_out_is_said(encoder, tmp_path):
+    texts, _ = reviews(20)
+    path = write_csv(tmp_path / "ids.csv", texts, [f"c{i}" for i in range(20)])
+    refused(invoke("train", path, "--model", encoder), "20 classes", "column of labels")
+    (tmp_path / "nul.csv").write_bytes(b"text,label\nab\0c,pos\ngood,neg\nfine,pos\n")
+    refused(invoke("train", tmp_path / "nul.csv", "--model", encoder), "line 2", "NUL")
+
+
+def test_labels_and_numbers_are_not_taken_for_texts(tmp_path):
+    path = write_csv(tmp_path / "no-text.csv", range(20), ["pos", "neg"] * 10, ("id", "label"))
+    refused(invoke("explore", path), "no column holds texts", "id, label")
+
+
+def test_a_file_of_one_broken_object_says_what_broke(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text('{"rows": [1, 2')
+    refused(invoke("explore", path), "rows.json", "broken JSON")
+
+
+def test_an_empty_separator_is_refused(data, encoder):
+    refused(invoke("train", data, "--model", encoder, "--separator", ""), "separator")
+
+
+@pytest.fixture(scope="module")
+def trained(encoder, data, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    texts, labels = reviews(16)
+    mf.TextClassifier(encoder, epochs=1).fit(texts, labels).save(folder)
+    return folder

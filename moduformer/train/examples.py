@@ -140,22 +140,28 @@ def _strings(values: Sequence[Any]) -> list[str]:
     return [value for value in values if isinstance(value, str)]
 
 
+def _are_numbers(strings: Sequence[str]) -> bool:
+    return all(re.fullmatch(r"\s*[+-]?[\d.,]+\s*", text) for text in strings if text)
+
+
 def guess_text_column(table: Table, taken: Collection[str] = ()) -> str:
     """The column of texts: by its name, else the column of strings with the longest ones.
 
     Raises:
-        DataError: no column holds strings.
+        DataError: the table has no rows, or no column holds texts (numbers and labels are none).
     """
+    if not len(table):
+        raise _no_rows(table)
     folded = {name.strip().casefold(): name for name in table.columns if name not in taken}
     for name in TEXT_NAMES:
         column = folded.get(name)
         if column is not None and _strings(table.frame[column].head(_SAMPLE).tolist()):
             return column
     lengths = {}
-    for column in folded.values():
+    for name, column in folded.items():
         values = table.frame[column].head(_SAMPLE).tolist()
         strings = _strings(values)
-        if strings and len(strings) * 2 >= len(values):
+        if name not in LABEL_NAMES and strings and len(strings) * 2 >= len(values) and not _are_numbers(strings):
             lengths[column] = sum(map(len, strings)) / len(strings)
     if not lengths:
         raise DataError(
@@ -280,6 +286,16 @@ def _shortened(value: Any) -> str:
     return shown if len(shown) <= 40 else shown[:37] + "..."
 
 
+def _no_rows(table: Table) -> DataError:
+    if table.refused:
+        first = table.refused[0]
+        return DataError(
+            f"{table.name}: none of its {table.rows_read} rows can be read; {first.where()}: {first.reason}"
+        )
+    header = f", only a header ({', '.join(table.columns)})" if table.columns else ""
+    return DataError(f"{table.name} has no rows{header}")
+
+
 def label_examples(
     table: Table,
     text: str | None = None,
@@ -308,9 +324,10 @@ def label_examples(
         DataError: a column is missing or cannot be guessed, no row can be used, or a label is not among `classes`.
     """
     notes = list(table.notes)
-    if not len(table) and not table.refused:
-        header = f", only a header ({', '.join(table.columns)})" if table.columns else ""
-        raise DataError(f"{table.name} has no rows{header}")
+    if separator == "":
+        raise DataError("the separator of labels is empty; give the character between them, such as ','")
+    if not len(table):
+        raise _no_rows(table)
     label_columns = [label] if isinstance(label, str) else list(label or ())
     require_columns(table.columns, [c for c in (text, pair, *label_columns) if c is not None], table.name)
     if text is None:
@@ -616,7 +633,13 @@ def split(examples: Examples, fraction: float = 0.1, seed: int = 0, stratify: bo
             smallest: list[int] = min(members, key=len)
             held.update(smallest)
     if not held:
-        raise DataError(f"{examples.name}: too few different texts ({len(groups)}) to hold any out")
+        refused = examples.refused
+        left_out = f"; {len(refused)} rows cannot be used, {refused[0].where()}: {refused[0].reason}" if refused else ""
+        raise DataError(
+            f"{examples.name}: no rows can be held out, since no class has two different texts "
+            f"({len(groups)} different texts, {len(examples.classes)} classes{left_out}). "
+            "Name the column of labels, add rows, or give a file to evaluate on"
+        )
     train = [i for i in range(len(examples)) if i not in held]
     return examples.select(train), examples.select(sorted(held))
 
