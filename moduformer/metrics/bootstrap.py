@@ -38,7 +38,9 @@ def bootstrap_interval(
         # The sum of n draws of zeros and ones is binomial: the same distribution without n * resamples draws.
         means = generator.binomial(count, array.mean(), resamples) / count
     else:
-        means = np.array([array[generator.integers(0, count, count)].mean() for _ in range(resamples)])
+        step = max(1, _CHUNK // count)
+        sizes = [min(step, resamples - first) for first in range(0, resamples, step)]
+        means = np.concatenate([array[generator.integers(0, count, (rows, count))].mean(axis=1) for rows in sizes])
     return _percentiles(means, confidence)
 
 
