@@ -14,11 +14,12 @@ from moduformer.architecture import (
     Stack,
     Transform,
 )
-from moduformer.families.family import Architecture, Family
+from moduformer.families.bert import TASKS
+from moduformer.families.family import Architecture, Family, encoder_architectures
 from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, TokenIds, key
 from moduformer.weights.plan import Row
 
-BLOCK = "encoder.pattern.*"
+BLOCK, LM = "encoder.pattern.*", "heads.masked-lm.transform"
 POOL = Head("pool", reads="first", transform=Transform(4096, "tanh"))
 MASKED_LM = Head("masked-lm", transform=Transform(128, "gelu_tanh", Norm()), tied=True)
 SENTENCE_ORDER = Head("next-sentence", reads="pool", outputs=2)
@@ -67,63 +68,39 @@ FAMILY = Family(
         Sharing(),
         key("vocab_size", "vocab", default=30000),
         key("hidden_size", "dim", "heads.pool.transform.width", default=4096),
-        key("embedding_size", "embedding.width", "heads.masked-lm.transform.width", default=128),
-        key("num_attention_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=64),
+        key("embedding_size", "embedding.width", f"{LM}.width", default=128),
+        key("num_attention_heads", f"{BLOCK}.attention.[heads kv_heads]", default=64),
         key("intermediate_size", f"{BLOCK}.feed_forward.width", default=16384),
-        key(
-            "hidden_act",
-            f"{BLOCK}.feed_forward.activation",
-            "heads.masked-lm.transform.activation",
-            default="gelu_new",
-            table=ACTIVATIONS,
-        ),
+        key("hidden_act", f"[{BLOCK}.feed_forward {LM}].activation", default="gelu_new", table=ACTIVATIONS),
         key("max_position_embeddings", "embedding.positions.max", default=512),
         key("type_vocab_size", "embedding.segments", default=2),
-        key(
-            "layer_norm_eps",
-            f"{BLOCK}.norm.eps",
-            "embedding.norm.eps",
-            "heads.masked-lm.transform.norm.eps",
-            default=1e-12,
-        ),
+        key("layer_norm_eps", f"[{BLOCK} embedding {LM}].norm.eps", default=1e-12),
         key("hidden_dropout_prob", f"{BLOCK}.dropout", "embedding.dropout", default=0.0),
         key("attention_probs_dropout_prob", f"{BLOCK}.attention.dropout", default=0.0),
-        key("classifier_dropout_prob", "heads.classify.dropout", "heads.next-sentence.dropout", default=0.1),
+        key("classifier_dropout_prob", "heads.[classify next-sentence].dropout", default=0.1),
         key("tie_word_embeddings", "heads.masked-lm.tied", default=True),
         HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (4096, 64)),
         TokenIds(pad=0, bos=2, eos=3),
     ),
     rows=(
         Row("embeddings.word_embeddings", "embedding.tokens", also=("predictions.decoder",)),
-        Row("embeddings.position_embeddings", "embedding.positions"),
-        Row("embeddings.token_type_embeddings", "embedding.segments"),
+        Row("embeddings.[position token_type]_embeddings", "embedding.[positions segments]"),
         Row("embeddings.LayerNorm", "embedding.norm"),
         Row("encoder.embedding_hidden_mapping_in", "embedding.projection"),
-        Row(f"{LAYER}.attention.query", "encoder.{i}.attention.q"),
-        Row(f"{LAYER}.attention.key", "encoder.{i}.attention.k"),
-        Row(f"{LAYER}.attention.value", "encoder.{i}.attention.v"),
-        Row(f"{LAYER}.attention.dense", "encoder.{i}.attention.out"),
+        Row(f"{LAYER}.attention.[query key value dense]", "encoder.{i}.attention.[q k v out]"),
         Row(f"{LAYER}.attention.LayerNorm", "encoder.{i}.attention_norm_res"),
-        Row(f"{LAYER}.ffn", "encoder.{i}.feed_forward.up"),
-        Row(f"{LAYER}.ffn_output", "encoder.{i}.feed_forward.down"),
+        Row(f"{LAYER}.[ffn ffn_output]", "encoder.{i}.feed_forward.[up down]"),
         Row(f"{LAYER}.full_layer_layer_norm", "encoder.{i}.feed_forward_norm_res"),
         Row("pooler", "heads.pool.transform.dense"),
-        Row("predictions.dense", "heads.masked-lm.transform.dense", head=True),
-        Row("predictions.LayerNorm", "heads.masked-lm.transform.norm", head=True),
+        Row("predictions.[dense LayerNorm]", "heads.masked-lm.transform.[dense norm]", head=True),
         Row("predictions.decoder.weight", "heads.masked-lm.weight", head=True),
         Row("predictions.bias", "heads.masked-lm.bias", head=True, also=("predictions.decoder.bias",)),
         Row("sop_classifier.classifier", "heads.next-sentence", head=True),
-        Row("classifier", "heads.classify", head=True),
-        Row("classifier", "heads.tag", head=True),
-        Row("qa_outputs", "heads.span", head=True),
+        *TASKS,
     ),
     architectures={
-        "AlbertModel": Architecture((POOL,), prefix=""),
+        **encoder_architectures("Albert", MASKED_LM, (POOL, CLASSIFY), (POOL,)),
         "AlbertForPreTraining": Architecture((POOL, MASKED_LM, SENTENCE_ORDER)),
-        "AlbertForMaskedLM": Architecture((MASKED_LM,)),
-        "AlbertForSequenceClassification": Architecture((POOL, CLASSIFY)),
-        "AlbertForTokenClassification": Architecture((Head("tag", outputs=2),)),
-        "AlbertForQuestionAnswering": Architecture((Head("span", outputs=2),)),
     },
     prefix="albert.",
     unused=(r"(.*\.)?embeddings\.position_ids",),

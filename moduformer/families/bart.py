@@ -121,8 +121,7 @@ def layer(stack: str, norms: str) -> tuple[Row, ...]:
         found.append(Row(f"{start}.{file}_layer_norm", f"{inner}.{part}_norm_{norms}"))
     return (
         *found,
-        Row(f"{start}.fc1", f"{inner}.feed_forward.up"),
-        Row(f"{start}.fc2", f"{inner}.feed_forward.down"),
+        Row(f"{start}.[fc1 fc2]", f"{inner}.feed_forward.[up down]"),
         Row(f"{start}.final_layer_norm", f"{inner}.feed_forward_norm_{norms}"),
         Row(f"{stack}.layer_norm", f"{stack}.norm"),
     )

@@ -1,7 +1,7 @@
 """BioGPT (Luo et al. 2022, arXiv 2210.10341): a pre-norm decoder with scaled token vectors, trained on PubMed."""
 
-from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
-from moduformer.families.family import DECODER_HEADS, Family, decoder_architectures
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, LearnedPositions, Norm, Spec
+from moduformer.families.family import TIED, Family, decoder, decoder_architectures
 from moduformer.weights.config import ACTIVATIONS, HeadSize, RootScale, TokenIds, key
 from moduformer.weights.plan import Row
 
@@ -15,15 +15,13 @@ FAMILY = Family(
         vocab=42384,
         dim=1024,
         embedding=Embedding(1024, LearnedPositions(1024, offset=2)),
-        decoder=Stack(
-            24, (Block(Attention(16, 64, 16), FeedForward(4096), NORM, norm_at=("in",)),), causal=True, final_norm=NORM
-        ),
+        decoder=decoder(24, Block(Attention(16, 64, 16), FeedForward(4096), NORM, norm_at=("in",))),
     ),
     rules=(
         key("vocab_size", "vocab", default=42384),
         key("hidden_size", "dim", "embedding.width", default=1024),
         key("num_hidden_layers", "decoder.layers", default=24),
-        key("num_attention_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=16),
+        key("num_attention_heads", f"{BLOCK}.attention.[heads kv_heads]", default=16),
         key("intermediate_size", f"{BLOCK}.feed_forward.width", default=4096),
         key("max_position_embeddings", "embedding.positions.max", default=1024),
         key("hidden_act", f"{BLOCK}.feed_forward.activation", default="gelu", table=ACTIVATIONS),
@@ -38,23 +36,17 @@ FAMILY = Family(
     rows=(
         Row("embed_tokens", "embedding.tokens", also=("output_projection",)),
         Row("embed_positions", "embedding.positions"),
-        Row("layers.{i}.self_attn_layer_norm", "decoder.{i}.attention_norm_in"),
-        Row("layers.{i}.self_attn.q_proj", "decoder.{i}.attention.q"),
-        Row("layers.{i}.self_attn.k_proj", "decoder.{i}.attention.k"),
-        Row("layers.{i}.self_attn.v_proj", "decoder.{i}.attention.v"),
-        Row("layers.{i}.self_attn.out_proj", "decoder.{i}.attention.out"),
-        Row("layers.{i}.final_layer_norm", "decoder.{i}.feed_forward_norm_in"),
-        Row("layers.{i}.fc1", "decoder.{i}.feed_forward.up"),
-        Row("layers.{i}.fc2", "decoder.{i}.feed_forward.down"),
+        Row("layers.{i}.[self_attn final]_layer_norm", "decoder.{i}.[attention feed_forward]_norm_in"),
+        Row("layers.{i}.self_attn.[q k v out]_proj", "decoder.{i}.attention.[q k v out]"),
+        Row("layers.{i}.[fc1 fc2]", "decoder.{i}.feed_forward.[up down]"),
         Row("layer_norm", "decoder.norm"),
-        Row("output_projection", "heads.language-model", head=True),
-        *DECODER_HEADS[1:],
+        Row("[output_projection score classifier qa_outputs]", "heads.[language-model classify tag span]", head=True),
     ),
     architectures=decoder_architectures(
         "BioGpt",
         "ForSequenceClassification",
         "ForTokenClassification",
-        language_model=Head("language-model", tied=True, bias=False),
+        language_model=TIED,
     ),
     prefix="biogpt.",
 )

@@ -79,8 +79,7 @@ def vision_rows(lead: str = "vision_model.") -> tuple[Row, ...]:
         Row(f"{file}.self_attn.qkv", f"{name}.attention.qkv"),
         Row(f"{file}.self_attn.projection", f"{name}.attention.out"),
         Row(f"{file}.layer_norm2", f"{name}.feed_forward_norm_in"),
-        Row(f"{file}.mlp.fc1", f"{name}.feed_forward.up"),
-        Row(f"{file}.mlp.fc2", f"{name}.feed_forward.down"),
+        Row(f"{file}.mlp.[fc1 fc2]", f"{name}.feed_forward.[up down]"),
         Row(f"{lead}post_layernorm", "vision.stack.norm"),
     )
 
@@ -104,8 +103,7 @@ def text_rows(lead: str, name: str, table: str, also: tuple[str, ...] = ()) -> t
         Row(f"{lead}embeddings.position_embeddings", f"{table}.positions"),
         Row(f"{lead}embeddings.LayerNorm", f"{table}.norm"),
         *layers(file, f"{name}.{{i}}"),
-        Row(f"{file}.intermediate.dense", f"{name}.{{i}}.feed_forward.up"),
-        Row(f"{file}.output.dense", f"{name}.{{i}}.feed_forward.down"),
+        Row(f"{file}.[intermediate output].dense", f"{name}.{{i}}.feed_forward.[up down]"),
         Row(f"{file}.output.LayerNorm", f"{name}.{{i}}.feed_forward_norm_res"),
     )
 

@@ -74,8 +74,7 @@ ROWS = (
     *vision_rows(),
     Row("query_tokens", f"{BRIDGE}.queries", Axes("() q d", "q d")),
     *layers(FILE, NAME, "attention"),
-    Row(f"{FILE}.intermediate_query.dense", f"{NAME}.feed_forward.up"),
-    Row(f"{FILE}.output_query.dense", f"{NAME}.feed_forward.down"),
+    Row(f"{FILE}.[intermediate output]_query.dense", f"{NAME}.feed_forward.[up down]"),
     Row(f"{FILE}.output_query.LayerNorm", f"{NAME}.feed_forward_norm_res"),
     Row("language_projection", f"{BRIDGE}.projection"),
 )
@@ -83,8 +82,7 @@ INSTRUCTION_ROWS = (
     Row("qformer.embeddings.word_embeddings", f"{BRIDGE}.text.tokens"),
     Row("qformer.embeddings.position_embeddings", f"{BRIDGE}.text.positions"),
     Row("qformer.embeddings.layernorm", f"{BRIDGE}.norm"),
-    Row(f"{FILE}.intermediate.dense", f"{NAME}.text_feed_forward.up"),
-    Row(f"{FILE}.output.dense", f"{NAME}.text_feed_forward.down"),
+    Row(f"{FILE}.[intermediate output].dense", f"{NAME}.text_feed_forward.[up down]"),
     Row(f"{FILE}.output.LayerNorm", f"{NAME}.text_feed_forward_norm_res"),
 )
 

@@ -13,16 +13,14 @@ from moduformer.architecture import (
     Block,
     Embedding,
     FeedForward,
-    Head,
     Infilling,
     Norm,
     Rotary,
     Spec,
-    Stack,
 )
 from moduformer.errors import CheckpointError
 from moduformer.families.chatglm2 import FAMILY as CHATGLM2
-from moduformer.families.family import Architecture, Family
+from moduformer.families.family import TIED, Architecture, Family, decoder
 from moduformer.weights.config import Config, Get, HeadSize, Only, TokenIds, key, layer_count
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
@@ -75,25 +73,19 @@ class Blanks:
         return {self.start[0]: get("infilling.start")} | {name: id for (name, _), id in zip(self.blanks, blanks)}
 
 
+LAYER = Block(
+    Attention(32, 128, 32, position=Rotary(128, axes=2)),
+    FeedForward(16384, "gelu_tanh"),
+    Norm(eps=1e-5),
+    norm_at=("in",),
+    residual="normed",
+    residual_scale=56**0.5,
+)
 TEMPLATE = Spec(
     vocab=130528,
     dim=4096,
     embedding=Embedding(4096),
-    decoder=Stack(
-        28,
-        (
-            Block(
-                Attention(32, 128, 32, position=Rotary(128, axes=2)),
-                FeedForward(16384, "gelu_tanh"),
-                Norm(eps=1e-5),
-                norm_at=("in",),
-                residual="normed",
-                residual_scale=56**0.5,
-            ),
-        ),
-        causal=True,
-        final_norm=Norm(eps=1e-5),
-    ),
+    decoder=decoder(28, LAYER),
     infilling=Infilling(130004, (130001, 130000)),
 )
 
@@ -101,11 +93,11 @@ RULES = (
     key("vocab_size", "vocab", default=130528),
     key("hidden_size", "dim", "embedding.width", default=4096),
     Residual(28),
-    key("num_attention_heads", f"{ATTENTION}.heads", f"{ATTENTION}.kv_heads", default=32),
+    key("num_attention_heads", f"{ATTENTION}.[heads kv_heads]", default=32),
     key("inner_hidden_size", f"{BLOCK}.feed_forward.width", default=16384),
     key("layernorm_epsilon", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
     key("tie_word_embeddings", "heads.language-model.tied", default=True),
-    HeadSize("hidden_size", "num_attention_heads", (f"{ATTENTION}.head_dim", f"{ATTENTION}.position.dim"), (4096, 32)),
+    HeadSize("hidden_size", "num_attention_heads", (f"{ATTENTION}.[head_dim position.dim]",), (4096, 32)),
 )
 
 
@@ -114,10 +106,9 @@ def rows(qkv: Axes | None, *feed_forward: Row, inside: str = "") -> tuple[Row, .
 
     `inside` stands before all but the tokens' table."""
     body = (
-        Row("layers.{i}.input_layernorm", "decoder.{i}.attention_norm_in"),
+        Row("layers.{i}.[input post_attention]_layernorm", "decoder.{i}.[attention feed_forward]_norm_in"),
         Row("layers.{i}.attention.query_key_value", "decoder.{i}.attention.qkv", qkv),
         Row("layers.{i}.attention.dense", "decoder.{i}.attention.out"),
-        Row("layers.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in"),
         *feed_forward,
         Row("layers.{i}.mlp.dense_4h_to_h", "decoder.{i}.feed_forward.down"),
         Row("final_layernorm", "decoder.norm"),
@@ -135,7 +126,7 @@ def generation(config: Config) -> Family:
 
 
 UP = Row("layers.{i}.mlp.dense_h_to_4h", "decoder.{i}.feed_forward.up")
-LANGUAGE_MODEL = Architecture((Head("language-model", tied=True, bias=False),))
+WRITER = Architecture((TIED,))
 
 FAMILY = Family(
     model_type="chatglm",
@@ -150,7 +141,7 @@ FAMILY = Family(
     ),
     rows=rows(Axes("(h n d) in", "(n h d) in"), UP),
     # The published config names the body's class, and means the model that its auto_map loads.
-    architectures={"ChatGLMForConditionalGeneration": LANGUAGE_MODEL, "ChatGLMModel": LANGUAGE_MODEL},
+    architectures={"ChatGLMForConditionalGeneration": WRITER, "ChatGLMModel": WRITER},
     prefix="transformer.",
     unused=(r"transformer\.layers\.\d+\.attention\.rotary_emb\.inv_freq",),
     variant=generation,

@@ -3,14 +3,19 @@ half of each head. Its configs have ChatGLM's model type."""
 
 from typing import Any
 
-from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, Norm, Rotary, Spec, Stack
-from moduformer.families.family import Architecture, Family
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, Norm, Rotary, Spec
+from moduformer.families.family import LANGUAGE_MODEL, Architecture, Family, decoder
 from moduformer.weights.config import Key, Only, TokenIds, key
 from moduformer.weights.plan import Row
 
-BLOCK = "decoder.pattern.*"
-RMS = Norm("rms", 1e-5)
-LANGUAGE_MODEL = Architecture((Head("language-model", bias=False),))
+BLOCK, NORMS = "decoder.pattern.*", "decoder.[pattern.*.norm final_norm]"
+LAYER = Block(
+    Attention(32, 128, 2, out_bias=False, position=Rotary(64, pairing="pairs")),
+    FeedForward(13696, "silu", gated=True, bias=False),
+    Norm("rms", 1e-5),
+    norm_at=("in",),
+)
+WRITER = Architecture((LANGUAGE_MODEL,))
 
 
 def half(size: Any) -> Any:
@@ -25,19 +30,7 @@ FAMILY = Family(
         vocab=65024,
         dim=4096,
         embedding=Embedding(4096),
-        decoder=Stack(
-            28,
-            (
-                Block(
-                    Attention(32, 128, 2, out_bias=False, position=Rotary(64, pairing="pairs")),
-                    FeedForward(13696, "silu", gated=True, bias=False),
-                    RMS,
-                    norm_at=("in",),
-                ),
-            ),
-            causal=True,
-            final_norm=RMS,
-        ),
+        decoder=decoder(28, LAYER),
     ),
     rules=(
         key("padded_vocab_size", "vocab", default=65024),
@@ -48,14 +41,8 @@ FAMILY = Family(
         Key("kv_channels", (f"{BLOCK}.attention.position.dim",), 128, half, lambda size: 2 * size),
         key("multi_query_group_num", f"{BLOCK}.attention.kv_heads", default=1),
         key("ffn_hidden_size", f"{BLOCK}.feed_forward.width", default=13696),
-        key("layernorm_epsilon", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
-        key(
-            "rmsnorm",
-            f"{BLOCK}.norm.kind",
-            "decoder.final_norm.kind",
-            default=True,
-            table={True: "rms", False: "layer"},
-        ),
+        key("layernorm_epsilon", f"{NORMS}.eps", default=1e-5),
+        key("rmsnorm", f"{NORMS}.kind", default=True, table={True: "rms", False: "layer"}),
         key("add_qkv_bias", f"{BLOCK}.attention.bias", default=False),
         key("hidden_dropout", f"{BLOCK}.dropout", default=0.0),
         key("attention_dropout", f"{BLOCK}.attention.dropout", default=0.0),
@@ -72,20 +59,17 @@ FAMILY = Family(
     ),
     rows=(
         Row("embedding.word_embeddings", "embedding.tokens", also=("transformer.output_layer",)),
-        Row("encoder.layers.{i}.input_layernorm", "decoder.{i}.attention_norm_in"),
-        Row("encoder.layers.{i}.self_attention.query_key_value", "decoder.{i}.attention.qkv"),
-        Row("encoder.layers.{i}.self_attention.dense", "decoder.{i}.attention.out"),
-        Row("encoder.layers.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in"),
-        Row("encoder.layers.{i}.mlp.dense_h_to_4h", "decoder.{i}.feed_forward.inner"),
-        Row("encoder.layers.{i}.mlp.dense_4h_to_h", "decoder.{i}.feed_forward.down"),
+        Row("encoder.layers.{i}.[input post_attention]_layernorm", "decoder.{i}.[attention feed_forward]_norm_in"),
+        Row("encoder.layers.{i}.self_attention.[query_key_value dense]", "decoder.{i}.attention.[qkv out]"),
+        Row("encoder.layers.{i}.mlp.dense_[h_to_4h 4h_to_h]", "decoder.{i}.feed_forward.[inner down]"),
         Row("encoder.final_layernorm", "decoder.norm"),
         Row("output_layer.weight", "heads.language-model.weight"),
         Row("classifier_head", "heads.classify", head=True),
     ),
     # The published config names the body's class, and means the model that its auto_map loads.
     architectures={
-        "ChatGLMForConditionalGeneration": LANGUAGE_MODEL,
-        "ChatGLMModel": LANGUAGE_MODEL,
+        "ChatGLMForConditionalGeneration": WRITER,
+        "ChatGLMModel": WRITER,
         "ChatGLMForSequenceClassification": Architecture((Head("classify", reads="last", outputs=2),)),
     },
     prefix="transformer.",

@@ -87,8 +87,7 @@ def layers(lead: str, name: str) -> tuple[Row, ...]:
         Row(f"{file}.layer_norm1", f"{name}.{{i}}.attention_norm_in"),
         *(Row(f"{file}.self_attn.{part}_proj", f"{name}.{{i}}.attention.{part}") for part in ("q", "k", "v", "out")),
         Row(f"{file}.layer_norm2", f"{name}.{{i}}.feed_forward_norm_in"),
-        Row(f"{file}.mlp.fc1", f"{name}.{{i}}.feed_forward.up"),
-        Row(f"{file}.mlp.fc2", f"{name}.{{i}}.feed_forward.down"),
+        Row(f"{file}.mlp.[fc1 fc2]", f"{name}.{{i}}.feed_forward.[up down]"),
     )
 
 

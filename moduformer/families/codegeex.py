@@ -15,14 +15,9 @@ NORM = Norm(eps=1e-5)
 def layer(file: str, name: str) -> tuple[Row, ...]:
     """The tensors of one layer."""
     return (
-        Row(f"{file}.input_layernorm", f"{name}.attention_norm_in"),
-        Row(f"{file}.attention.query", f"{name}.attention.q"),
-        Row(f"{file}.attention.key", f"{name}.attention.k"),
-        Row(f"{file}.attention.value", f"{name}.attention.v"),
-        Row(f"{file}.attention.dense", f"{name}.attention.out"),
-        Row(f"{file}.post_attention_layernorm", f"{name}.feed_forward_norm_in"),
-        Row(f"{file}.mlp.dense_h_to_4h", f"{name}.feed_forward.up"),
-        Row(f"{file}.mlp.dense_4h_to_h", f"{name}.feed_forward.down"),
+        Row(f"{file}.[input post_attention]_layernorm", f"{name}.[attention feed_forward]_norm_in"),
+        Row(f"{file}.attention.[query key value dense]", f"{name}.attention.[q k v out]"),
+        Row(f"{file}.mlp.dense_[h_to_4h 4h_to_h]", f"{name}.feed_forward.[up down]"),
     )
 
 
@@ -44,7 +39,7 @@ FAMILY = Family(
         key("padded_vocab_size", "vocab", default=52224),
         key("hidden_size", "dim", "embedding.width", default=5120),
         key("num_layers", "decoder.layers", default=39),
-        key("num_attention_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=40),
+        key("num_attention_heads", f"{BLOCK}.attention.[heads kv_heads]", default=40),
         key("max_position_embeddings", "embedding.positions.max", "decoder.top_query", default=2048),
         Multiple(None, "hidden_size", (f"{BLOCK}.feed_forward.width",), 5120),
         HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (5120, 40)),

@@ -17,7 +17,7 @@ from moduformer.architecture import (
 from moduformer.errors import CheckpointError
 from moduformer.families import bert
 from moduformer.families.bert import BLOCK
-from moduformer.families.family import Architecture, Family
+from moduformer.families.family import Family, encoder_architectures
 from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Only, Otherwise, TokenIds, key
 from moduformer.weights.plan import Row
 
@@ -114,29 +114,20 @@ class InputConvolution:
 
 
 ROWS = (
-    Row("embeddings.word_embeddings", "embedding.tokens", also=("cls.predictions.decoder",)),
-    Row("embeddings.position_embeddings", "embedding.positions"),
-    Row("embeddings.token_type_embeddings", "embedding.segments"),
+    *bert.EMBEDDINGS,
     Row("embeddings.embed_proj", "embedding.projection"),
-    Row("embeddings.LayerNorm", "embedding.norm"),
-    Row("encoder.rel_embeddings", "encoder.distances"),
-    Row("encoder.LayerNorm", "encoder.distances.norm"),
-    Row("encoder.conv.conv", "encoder.convolution.kernel"),
-    Row("encoder.conv.LayerNorm", "encoder.convolution.norm"),
-    Row("encoder.layer.{i}.attention.self.query_proj", "encoder.{i}.attention.q"),
-    Row("encoder.layer.{i}.attention.self.key_proj", "encoder.{i}.attention.k"),
-    Row("encoder.layer.{i}.attention.self.value_proj", "encoder.{i}.attention.v"),
-    Row("encoder.layer.{i}.attention.self.pos_key_proj", "encoder.{i}.attention.position_k"),
-    Row("encoder.layer.{i}.attention.self.pos_query_proj", "encoder.{i}.attention.position_q"),
-    *(row for row in bert.BODY if "output" in row.file or "intermediate" in row.file),
+    Row("encoder.[rel_embeddings LayerNorm]", "encoder.[distances distances.norm]"),
+    Row("encoder.conv.[conv LayerNorm]", "encoder.convolution.[kernel norm]"),
+    Row("encoder.layer.{i}.attention.self.[query key value]_proj", "encoder.{i}.attention.[q k v]"),
+    Row("encoder.layer.{i}.attention.self.pos_[key query]_proj", "encoder.{i}.attention.position_[k q]"),
+    *bert.LAYER,
     Row("pooler.dense", "heads.pool.transform.dense", head=True),
     # The second name is that of pretraining and of `legacy: false`.
     Row("cls.predictions.transform.dense", f"{LM}.transform.dense", head=True, also=(f"{OTHER}.dense",)),
     Row("cls.predictions.transform.LayerNorm", f"{LM}.transform.norm", head=True, also=(f"{OTHER}.LayerNorm",)),
     Row("cls.predictions.bias", f"{LM}.bias", head=True, also=("cls.predictions.decoder.bias", f"{OTHER}.bias")),
-    *(row for row in bert.HEADS if row.file in ("classifier", "qa_outputs")),
+    *bert.TASKS,
 )
-
 
 FAMILY = Family(
     model_type="deberta-v2",
@@ -150,24 +141,12 @@ FAMILY = Family(
         key("vocab_size", "vocab", default=128100),
         key("hidden_size", "dim", "heads.pool.transform.width", default=1536),
         key("num_hidden_layers", "encoder.layers", default=24),
-        key("num_attention_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=24),
+        key("num_attention_heads", f"{BLOCK}.attention.[heads kv_heads]", default=24),
         key("intermediate_size", f"{BLOCK}.feed_forward.width", default=6144),
-        key(
-            "hidden_act",
-            f"{BLOCK}.feed_forward.activation",
-            "heads.masked-lm.transform.activation",
-            default="gelu",
-            table=ACTIVATIONS,
-        ),
+        key("hidden_act", f"[{BLOCK}.feed_forward {LM}.transform].activation", default="gelu", table=ACTIVATIONS),
         key("type_vocab_size", "embedding.segments", default=0),
-        key(
-            "layer_norm_eps",
-            f"{BLOCK}.norm.eps",
-            "embedding.norm.eps",
-            "heads.masked-lm.transform.norm.eps",
-            default=1e-7,
-        ),
-        key("hidden_dropout_prob", f"{BLOCK}.dropout", "embedding.dropout", "heads.tag.dropout", default=0.1),
+        key("layer_norm_eps", f"[{BLOCK} embedding {LM}.transform].norm.eps", default=1e-7),
+        key("hidden_dropout_prob", f"[{BLOCK} embedding heads.tag].dropout", default=0.1),
         key("attention_probs_dropout_prob", f"{BLOCK}.attention.dropout", default=0.1),
         key("pooler_dropout", "heads.pool.dropout", default=0.0),
         key("pooler_hidden_act", "heads.pool.transform.activation", default="gelu", table=ACTIVATIONS),
@@ -181,13 +160,7 @@ FAMILY = Family(
         TokenIds(pad=0),
     ),
     rows=ROWS,
-    architectures={
-        "DebertaV2Model": Architecture(prefix=""),
-        "DebertaV2ForMaskedLM": Architecture((MASKED_LM,)),
-        "DebertaV2ForSequenceClassification": Architecture((POOL, bert.CLASSIFY)),
-        "DebertaV2ForTokenClassification": Architecture((bert.TAG,)),
-        "DebertaV2ForQuestionAnswering": Architecture((bert.SPAN,)),
-    },
+    architectures=encoder_architectures("DebertaV2", MASKED_LM, (POOL, bert.CLASSIFY)),
     prefix="deberta.",
     # Absolute positions are in files of models that do not add them to the input: pretraining's decoder had used them.
     unused=(

@@ -12,11 +12,12 @@ from moduformer.architecture import (
     Stack,
     Transform,
 )
-from moduformer.families.family import Architecture, Family
+from moduformer.families.bert import TASKS
+from moduformer.families.family import Family, encoder_architectures
 from moduformer.weights.config import ACTIVATIONS, HeadSize, TokenIds, key
 from moduformer.weights.plan import Row
 
-BLOCK = "encoder.pattern.*"
+BLOCK, LM = "encoder.pattern.*", "heads.masked-lm.transform"
 MASKED_LM = Head("masked-lm", transform=Transform(768, "gelu", Norm()), tied=True)
 CLASSIFY = Head("classify", reads="first", transform=Transform(768, "relu"), outputs=2)
 
@@ -30,24 +31,11 @@ FAMILY = Family(
     ),
     rules=(
         key("vocab_size", "vocab", default=30522),
-        key(
-            "dim",
-            "dim",
-            "embedding.width",
-            "heads.masked-lm.transform.width",
-            "heads.classify.transform.width",
-            default=768,
-        ),
+        key("dim", "dim", "embedding.width", "heads.[masked-lm classify].transform.width", default=768),
         key("n_layers", "encoder.layers", default=6),
-        key("n_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=12),
+        key("n_heads", f"{BLOCK}.attention.[heads kv_heads]", default=12),
         key("hidden_dim", f"{BLOCK}.feed_forward.width", default=3072),
-        key(
-            "activation",
-            f"{BLOCK}.feed_forward.activation",
-            "heads.masked-lm.transform.activation",
-            default="gelu",
-            table=ACTIVATIONS,
-        ),
+        key("activation", f"[{BLOCK}.feed_forward {LM}].activation", default="gelu", table=ACTIVATIONS),
         key("max_position_embeddings", "embedding.positions.max", default=512),
         key("dropout", f"{BLOCK}.feed_forward.dropout", "embedding.dropout", "heads.tag.dropout", default=0.1),
         key("attention_dropout", f"{BLOCK}.attention.dropout", default=0.1),
@@ -59,32 +47,19 @@ FAMILY = Family(
     ),
     rows=(
         Row("embeddings.word_embeddings", "embedding.tokens", also=("vocab_projector",)),
-        Row("embeddings.position_embeddings", "embedding.positions"),
-        Row("embeddings.LayerNorm", "embedding.norm"),
-        Row("transformer.layer.{i}.attention.q_lin", "encoder.{i}.attention.q"),
-        Row("transformer.layer.{i}.attention.k_lin", "encoder.{i}.attention.k"),
-        Row("transformer.layer.{i}.attention.v_lin", "encoder.{i}.attention.v"),
-        Row("transformer.layer.{i}.attention.out_lin", "encoder.{i}.attention.out"),
-        Row("transformer.layer.{i}.sa_layer_norm", "encoder.{i}.attention_norm_res"),
-        Row("transformer.layer.{i}.ffn.lin1", "encoder.{i}.feed_forward.up"),
-        Row("transformer.layer.{i}.ffn.lin2", "encoder.{i}.feed_forward.down"),
-        Row("transformer.layer.{i}.output_layer_norm", "encoder.{i}.feed_forward_norm_res"),
-        Row("vocab_transform", "heads.masked-lm.transform.dense", head=True),
-        Row("vocab_layer_norm", "heads.masked-lm.transform.norm", head=True),
-        Row("vocab_projector.weight", "heads.masked-lm.weight", head=True),
-        Row("vocab_projector.bias", "heads.masked-lm.bias", head=True),
+        Row("embeddings.[position_embeddings LayerNorm]", "embedding.[positions norm]"),
+        Row("transformer.layer.{i}.attention.[q k v out]_lin", "encoder.{i}.attention.[q k v out]"),
+        Row("transformer.layer.{i}.[sa output]_layer_norm", "encoder.{i}.[attention feed_forward]_norm_res"),
+        Row("transformer.layer.{i}.ffn.[lin1 lin2]", "encoder.{i}.feed_forward.[up down]"),
+        Row(
+            "vocab_[transform layer_norm projector]",
+            "heads.[masked-lm.transform.dense masked-lm.transform.norm masked-lm]",
+            head=True,
+        ),
         Row("pre_classifier", "heads.classify.transform.dense", head=True),
-        Row("classifier", "heads.classify", head=True),
-        Row("classifier", "heads.tag", head=True),
-        Row("qa_outputs", "heads.span", head=True),
+        *TASKS,
     ),
-    architectures={
-        "DistilBertModel": Architecture(prefix=""),
-        "DistilBertForMaskedLM": Architecture((MASKED_LM,)),
-        "DistilBertForSequenceClassification": Architecture((CLASSIFY,)),
-        "DistilBertForTokenClassification": Architecture((Head("tag", outputs=2),)),
-        "DistilBertForQuestionAnswering": Architecture((Head("span", outputs=2),)),
-    },
+    architectures=encoder_architectures("DistilBert", MASKED_LM, (CLASSIFY,)),
     prefix="distilbert.",
     unused=(r"(.*\.)?embeddings\.position_ids",),
 )

@@ -6,15 +6,14 @@ Files are those of the authors' code; their config.json needs `"model_type": "er
 from dataclasses import dataclass, replace
 from typing import Any
 
-from moduformer.architecture import Attention, Block, EntityStream, FeedForward, Head, Norm, Transform
+from moduformer.architecture import Attention, Block, EntityStream, FeedForward, Head, Norm, Spec, Transform
 from moduformer.errors import CheckpointError
 from moduformer.families import bert
 from moduformer.families.bert import BLOCK
 from moduformer.families.family import Architecture, Family
-from moduformer.weights.config import Config, Get, HeadSize, Only, key
+from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Only, key
 from moduformer.weights.plan import Row
 
-CHANGED = ("attention_probs_dropout_prob", "hidden_act", "layer_norm_eps")
 STREAM = f"{BLOCK}.entities"
 ENTITY = Head("entity", transform=Transform(100, "gelu", Norm()), bias=False)
 TYPING = replace(bert.CLASSIFY, bias=False)
@@ -48,27 +47,21 @@ class LayerTypes:
 
 
 ROWS = (
-    *(
-        Row(f"encoder.layer.{{i}}.attention.self_ent.{theirs}", f"encoder.{{i}}.entity_attention.{ours}")
-        for theirs, ours in (("query", "q"), ("key", "k"), ("value", "v"))
-    ),
+    Row("encoder.layer.{i}.attention.self_ent.[query key value]", "encoder.{i}.entity_attention.[q k v]"),
     Row("encoder.layer.{i}.attention.output_ent.dense", "encoder.{i}.entity_attention.out"),
     Row("encoder.layer.{i}.attention.output_ent.LayerNorm", "encoder.{i}.entity_attention_norm_res"),
-    Row("encoder.layer.{i}.intermediate.dense_ent", "encoder.{i}.entity_up"),
-    Row("encoder.layer.{i}.output.dense_ent", "encoder.{i}.entity_down"),
+    Row("encoder.layer.{i}.[intermediate output].dense_ent", "encoder.{i}.entity_[up down]"),
     Row("encoder.layer.{i}.output.LayerNorm_ent", "encoder.{i}.entity_norm_res"),
-    Row("cls.predictions_ent.transform.dense", "heads.entity.transform.dense", head=True),
-    Row("cls.predictions_ent.transform.LayerNorm", "heads.entity.transform.norm", head=True),
-    Row("typing", "heads.classify", head=True, where=lambda spec: _types(spec.heads)),
+    Row("cls.predictions_ent.transform.[dense LayerNorm]", "heads.entity.transform.[dense norm]", head=True),
+    Row("[classifier qa_outputs]", "heads.[tag span]", head=True),
+    Row("typing", "heads.classify", head=True, where=lambda spec: types_entities(spec)),
+    Row("classifier", "heads.classify", head=True, where=lambda spec: not types_entities(spec)),
 )
 
 
-def _types(heads: tuple[Head, ...]) -> bool:
-    return any(head.kind == "classify" and not head.bias for head in heads)
-
-
-def _head_row(row: Row) -> Row:
-    return replace(row, where=lambda spec: not _types(spec.heads)) if row.name == "heads.classify" else row
+def types_entities(spec: Spec) -> bool:
+    """Whether the classifier is that of entity typing, which alone has no bias."""
+    return any(head.kind == "classify" and not head.bias for head in spec.heads)
 
 
 FAMILY = Family(
@@ -76,23 +69,21 @@ FAMILY = Family(
     template=bert.TEMPLATE,
     rules=(
         LayerTypes(),
-        *(rule for rule in bert.RULES if getattr(rule, "name", "") not in CHANGED),
-        key("attention_probs_dropout_prob", f"{BLOCK}.attention.dropout", f"{STREAM}.attention.dropout", default=0.1),
+        *bert.without_keys("attention_probs_dropout_prob", "hidden_act", "layer_norm_eps"),
+        key("attention_probs_dropout_prob", f"[{BLOCK} {STREAM}].attention.dropout", default=0.1),
         # The authors' code has these three as constants.
         Only("layer_norm_eps", (1e-12,)),
         key("entity_size", f"{STREAM}.width", "heads.entity.transform.width", default=100),
-        key("num_entity_attention_heads", f"{STREAM}.attention.heads", f"{STREAM}.attention.kv_heads", default=4),
+        key("num_entity_attention_heads", f"{STREAM}.attention.[heads kv_heads]", default=4),
         HeadSize("entity_size", "num_entity_attention_heads", (f"{STREAM}.attention.head_dim",), (100, 4)),
         key(
             "hidden_act",
-            f"{BLOCK}.feed_forward.activation",
-            "heads.masked-lm.transform.activation",
-            "heads.entity.transform.activation",
+            f"[{BLOCK}.feed_forward heads.masked-lm.transform heads.entity.transform].activation",
             default="gelu",
-            table=bert.ACTIVATIONS,
+            table=ACTIVATIONS,
         ),
     ),
-    rows=(*bert.BODY, *ROWS, *(_head_row(row) for row in bert.HEADS)),
+    rows=(*bert.BODY, *ROWS, *bert.PREDICTIONS),
     architectures={
         "BertModel": Architecture((bert.POOL,), prefix=""),
         "BertForPreTraining": Architecture((bert.POOL, bert.MASKED_LM, bert.NEXT_SENTENCE, ENTITY)),
@@ -102,8 +93,7 @@ FAMILY = Family(
     },
     prefix="bert.",
     older_names=(
-        ("LayerNorm.gamma", "LayerNorm.weight"),
-        ("LayerNorm.beta", "LayerNorm.bias"),
+        *bert.FAMILY.older_names,
         ("LayerNorm_ent.gamma", "LayerNorm_ent.weight"),
         ("LayerNorm_ent.beta", "LayerNorm_ent.bias"),
     ),

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from moduformer.architecture import ALiBi, Attention, Block, Embedding, FeedForward, Head, Norm, Rotary, Spec, Stack
+from moduformer.architecture import ALiBi, Attention, Block, Embedding, FeedForward, Norm, Rotary, Spec, Stack
 from moduformer.errors import CheckpointError
-from moduformer.families.family import DECODER_HEADS, Family, decoder_architectures
+from moduformer.families.family import DECODER_HEADS, TIED, Family, decoder, decoder_architectures
 from moduformer.families.gguf import FUSED_ROWS, SIZES, Header, dialect
 from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Multiple, Rotation, TokenIds, key
 from moduformer.weights.plan import Row
@@ -72,26 +72,21 @@ def from_gguf(header: Header) -> dict[str, Any]:
     return {"new_decoder_architecture": new, "num_kv_heads": shared, "multi_query": shared == 1}
 
 
+LAYER = Block(
+    Attention(71, 64, 1, bias=False, out_bias=False, position=Rotary(64)),
+    FeedForward(18176, bias=False),
+    Norm(eps=1e-5),
+    norm_at=("in",),
+    flow="parallel-shared",
+)
+
 FAMILY = Family(
     model_type="falcon",
     template=Spec(
         vocab=65024,
         dim=4544,
         embedding=Embedding(4544),
-        decoder=Stack(
-            32,
-            (
-                Block(
-                    Attention(71, 64, 1, bias=False, out_bias=False, position=Rotary(64)),
-                    FeedForward(18176, bias=False),
-                    Norm(eps=1e-5),
-                    norm_at=("in",),
-                    flow="parallel-shared",
-                ),
-            ),
-            causal=True,
-            final_norm=Norm(eps=1e-5),
-        ),
+        decoder=decoder(32, LAYER),
     ),
     rules=(
         key("vocab_size", "vocab", default=65024),
@@ -100,11 +95,7 @@ FAMILY = Family(
         key("num_attention_heads", f"{BLOCK}.attention.heads", default=71),
         key("activation", f"{BLOCK}.feed_forward.activation", default="gelu", table=ACTIVATIONS),
         key("layer_norm_epsilon", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
-        key(
-            "bias",
-            *(f"{BLOCK}.{part}" for part in ("attention.bias", "attention.out_bias", "feed_forward.bias")),
-            default=False,
-        ),
+        key("bias", f"{BLOCK}.[attention.bias attention.out_bias feed_forward.bias]", default=False),
         key("hidden_dropout", f"{BLOCK}.dropout", "heads.tag.dropout", default=0.0),
         key("attention_dropout", f"{BLOCK}.attention.dropout", default=0.0),
         key("tie_word_embeddings", "heads.language-model.tied", default=True),
@@ -118,18 +109,16 @@ FAMILY = Family(
         Row("word_embeddings", "embedding.tokens", also=("lm_head",)),
         Row("h.{i}.input_layernorm", "decoder.{i}.attention_norm_in", where=flows("sequential", "parallel-shared")),
         Row("h.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in", where=flows("sequential")),
-        Row("h.{i}.ln_attn", "decoder.{i}.attention_norm_in", where=flows("parallel")),
-        Row("h.{i}.ln_mlp", "decoder.{i}.feed_forward_norm_in", where=flows("parallel")),
+        Row("h.{i}.ln_[attn mlp]", "decoder.{i}.[attention feed_forward]_norm_in", where=flows("parallel")),
         part("q", ("r", 1, 1), 0),
         part("k", ("r", 1, 1), 1),
         part("v", ("r", 1, 1), 2),
         Row("h.{i}.self_attention.dense", "decoder.{i}.attention.out"),
-        Row("h.{i}.mlp.dense_h_to_4h", "decoder.{i}.feed_forward.up"),
-        Row("h.{i}.mlp.dense_4h_to_h", "decoder.{i}.feed_forward.down"),
+        Row("h.{i}.mlp.dense_[h_to_4h 4h_to_h]", "decoder.{i}.feed_forward.[up down]"),
         Row("ln_f", "decoder.norm"),
         *DECODER_HEADS,
     ),
-    architectures=decoder_architectures("Falcon", language_model=Head("language-model", tied=True, bias=False)),
+    architectures=decoder_architectures("Falcon", language_model=TIED),
     prefix="transformer.",
     dialects=dialect(
         "falcon",

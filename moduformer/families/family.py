@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from moduformer.architecture import Head, Spec
+from moduformer.architecture import Block, Head, Spec, Stack
 from moduformer.errors import CheckpointError
 from moduformer.families.presets import published
 from moduformer.weights import config as configs
@@ -169,7 +169,26 @@ class Family:
 _PARTS = ("encoder", "decoder", "target_embedding", "target_vocab", "vision")
 
 
-LANGUAGE_MODEL = Head("language-model", bias=False)
+TAG, SPAN = Head("tag", outputs=2), Head("span", outputs=2)
+LANGUAGE_MODEL, TIED = (Head("language-model", tied=tied, bias=False) for tied in (False, True))
+
+
+def decoder(layers: int, block: Block) -> Stack:
+    """Layers that see what stands before them, and a last norm like theirs."""
+    return Stack(layers, (block,), causal=True, final_norm=block.norm)
+
+
+def encoder_architectures(
+    name: str, masked_lm: Head, classify: tuple[Head, ...], body: tuple[Head, ...] = ()
+) -> dict[str, Architecture]:
+    """The body of an encoder, its masked language model, and those of the three labelled tasks."""
+    return {
+        f"{name}Model": Architecture(body, prefix=""),
+        f"{name}ForMaskedLM": Architecture((masked_lm,)),
+        f"{name}ForSequenceClassification": Architecture(classify),
+        f"{name}ForTokenClassification": Architecture((TAG,)),
+        f"{name}ForQuestionAnswering": Architecture((SPAN,)),
+    }
 
 
 def decoder_architectures(
@@ -177,29 +196,25 @@ def decoder_architectures(
     *tasks: str,
     language_model: Head = LANGUAGE_MODEL,
     prefixes: Mapping[str, str] = {},
+    writer: str = "ForCausalLM",
 ) -> dict[str, Architecture]:
     """The body of a decoder-only family, its language model, and those of the three labelled tasks that it has.
 
-    `tasks` are class names without the family's; `prefixes` say where a task's body has a prefix of its own.
+    `tasks` and `writer` are class names without the family's; `prefixes` say where a task's body has one of its own.
     """
     heads = {
         "ForSequenceClassification": Head("classify", reads="last", outputs=2, bias=False),
-        "ForTokenClassification": Head("tag", outputs=2),
-        "ForQuestionAnswering": Head("span", outputs=2),
+        "ForTokenClassification": TAG,
+        "ForQuestionAnswering": SPAN,
     }
     return {
         f"{name}Model": Architecture(prefix=""),
-        f"{name}ForCausalLM": Architecture((language_model,)),
+        f"{name}{writer}": Architecture((language_model,)),
         **{f"{name}{task}": Architecture((heads[task],), prefixes.get(task)) for task in tasks or heads},
     }
 
 
-DECODER_HEADS = (
-    Row("lm_head", "heads.language-model", head=True),
-    Row("score", "heads.classify", head=True),
-    Row("classifier", "heads.tag", head=True),
-    Row("qa_outputs", "heads.span", head=True),
-)
+DECODER_HEADS = (Row("[lm_head score classifier qa_outputs]", "heads.[language-model classify tag span]", head=True),)
 """The rows of these heads, as GPT-2 and its descendants name them."""
 
 

@@ -83,15 +83,10 @@ def gated_rows(turned: Axes | None = None, plus: float = 0.0) -> tuple[Row, ...]
     """LLaMA's tensors; `turned` is how q and k lie, and norms are stored with `plus` added."""
     return (
         Row("token_embd.weight", "embedding.tokens.weight", also=("output.weight",)),
-        Row("blk.{i}.attn_norm", "decoder.{i}.attention_norm_in", plus=plus),
-        Row("blk.{i}.attn_q", "decoder.{i}.attention.q", turned),
-        Row("blk.{i}.attn_k", "decoder.{i}.attention.k", turned),
-        Row("blk.{i}.attn_v", "decoder.{i}.attention.v"),
-        Row("blk.{i}.attn_output", "decoder.{i}.attention.out"),
-        Row("blk.{i}.ffn_norm", "decoder.{i}.feed_forward_norm_in", plus=plus),
-        Row("blk.{i}.ffn_gate", "decoder.{i}.feed_forward.gate"),
-        Row("blk.{i}.ffn_up", "decoder.{i}.feed_forward.value"),
-        Row("blk.{i}.ffn_down", "decoder.{i}.feed_forward.down"),
+        Row("blk.{i}.[attn ffn]_norm", "decoder.{i}.[attention feed_forward]_norm_in", plus=plus),
+        Row("blk.{i}.attn_[q k]", "decoder.{i}.attention.[q k]", turned),
+        Row("blk.{i}.attn_[v output]", "decoder.{i}.attention.[v out]"),
+        Row("blk.{i}.ffn_[gate up down]", "decoder.{i}.feed_forward.[gate value down]"),
         Row("output_norm", "decoder.norm", plus=plus),
         Row("output.weight", "heads.language-model.weight"),
     )
@@ -103,14 +98,10 @@ FUSED_ROWS = (
     Row("token_embd_norm", "embedding.norm"),
     Row("blk.{i}.attn_qkv", "decoder.{i}.attention.qkv"),
     Row("blk.{i}.attn_output", "decoder.{i}.attention.out"),
-    Row("blk.{i}.ffn_up", "decoder.{i}.feed_forward.up"),
-    Row("blk.{i}.ffn_down", "decoder.{i}.feed_forward.down"),
+    Row("blk.{i}.ffn_[up down]", "decoder.{i}.feed_forward.[up down]"),
     Row("output_norm", "decoder.norm"),
     Row("output.weight", "heads.language-model.weight"),
 )
 """GPT-2's tensors and those of its descendants, without the norms of a layer."""
 
-PRE_NORMS = (
-    Row("blk.{i}.attn_norm", "decoder.{i}.attention_norm_in"),
-    Row("blk.{i}.ffn_norm", "decoder.{i}.feed_forward_norm_in"),
-)
+PRE_NORMS = (Row("blk.{i}.[attn ffn]_norm", "decoder.{i}.[attention feed_forward]_norm_in"),)

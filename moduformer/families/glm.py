@@ -17,12 +17,11 @@ from moduformer.architecture import (
     LearnedPositions,
     Norm,
     Spec,
-    Stack,
     Transform,
 )
 from moduformer.errors import CheckpointError
-from moduformer.families.chatglm import LANGUAGE_MODEL, UP, rows
-from moduformer.families.family import Architecture, Family
+from moduformer.families.chatglm import UP, WRITER, rows
+from moduformer.families.family import Architecture, Family, decoder
 from moduformer.weights.config import Config, Get, HeadSize, Key, Multiple, Only, TokenIds, key
 from moduformer.weights.plan import Row
 
@@ -73,19 +72,14 @@ FAMILY = Family(
         vocab=30592,
         dim=1024,
         embedding=Embedding(1024, LearnedPositions(513), block_positions=513),
-        decoder=Stack(
-            24,
-            (Block(Attention(16, 64, 16), FeedForward(4096, "gelu_tanh"), NORM, norm_at=("in",)),),
-            causal=True,
-            final_norm=NORM,
-        ),
+        decoder=decoder(24, Block(Attention(16, 64, 16), FeedForward(4096, "gelu_tanh"), NORM, norm_at=("in",))),
         infilling=Infilling(30522, (103, 30525, 30524), first="in-text"),
     ),
     rules=(
         key("vocab_size", "vocab", default=30592),
         key("hidden_size", "dim", "embedding.width", default=1024),
         key("num_layers", "decoder.layers", default=24),
-        key("num_attention_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=16),
+        key("num_attention_heads", f"{BLOCK}.attention.[heads kv_heads]", default=16),
         Multiple(None, "hidden_size", (f"{BLOCK}.feed_forward.width",), 1024),
         HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (1024, 16)),
         Key(
@@ -117,7 +111,7 @@ FAMILY = Family(
     ),
     architectures={
         "GLMModel": Architecture(prefix=""),
-        "GLMForConditionalGeneration": LANGUAGE_MODEL,
+        "GLMForConditionalGeneration": WRITER,
         "GLMForSequenceClassification": Architecture(
             (Head("classify", reads="first", transform=Transform(1024, "tanh"), outputs=2),)
         ),

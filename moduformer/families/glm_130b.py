@@ -6,7 +6,7 @@ Its weights are a SwissArmyTransformer checkpoint, whose names these are; behind
 from dataclasses import replace
 
 from moduformer.architecture import FeedForward, Infilling, Rotary, Spec, Stack
-from moduformer.families.chatglm import LANGUAGE_MODEL, RULES, TEMPLATE, Blanks, Residual, rows
+from moduformer.families.chatglm import RULES, TEMPLATE, WRITER, Blanks, Residual, rows
 from moduformer.families.family import Family
 from moduformer.weights.config import TokenIds
 from moduformer.weights.plan import Row
@@ -50,7 +50,7 @@ FAMILY = Family(
         Row("layers.{i}.mlp.dense_h_to_4h", "decoder.{i}.feed_forward.value", half(0)),
         Row("layers.{i}.mlp.dense_h_to_4h", "decoder.{i}.feed_forward.gate", half(1)),
     ),
-    architectures={"GLM130B": LANGUAGE_MODEL},
+    architectures={"GLM130B": WRITER},
     prefix="transformer.",
     unused=(r"mixins\.rotary-embedding\.rotary_emb\.inv_freq",),
 )

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
-from moduformer.families.family import Architecture, Family
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, LearnedPositions, Norm, Spec
+from moduformer.families.family import DECODER_HEADS, TIED, Family, decoder, decoder_architectures
 from moduformer.families.gguf import FUSED_ROWS, PRE_NORMS, dialect
-from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Only, TokenIds, key
+from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Multiple, Only, TokenIds, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
 
@@ -20,21 +20,7 @@ GGUF = {
     "n_positions": "context_length",
     "layer_norm_epsilon": "attention.layer_norm_epsilon",
 }
-LANGUAGE_MODEL = Head("language-model", tied=True, bias=False)
-
-
-@dataclass(frozen=True)
-class InnerWidth:
-    """The feed-forward width; null means four times the hidden size."""
-
-    def read(self, config: Config) -> dict[str, Any]:
-        """`n_inner` or 4 x `n_embd`."""
-        width = config.get("n_inner")
-        return {f"{BLOCK}.feed_forward.width": 4 * config.get("n_embd", 768) if width is None else width}
-
-    def write(self, get: Get) -> dict[str, Any]:
-        """`n_inner`."""
-        return {"n_inner": get(f"{BLOCK}.feed_forward.width")}
+LAYER = Block(Attention(12, 64, 12), FeedForward(3072, "gelu_tanh"), Norm(eps=1e-5), norm_at=("in",))
 
 
 @dataclass(frozen=True)
@@ -56,18 +42,13 @@ FAMILY = Family(
         vocab=50257,
         dim=768,
         embedding=Embedding(768, LearnedPositions(1024)),
-        decoder=Stack(
-            12,
-            (Block(Attention(12, 64, 12), FeedForward(3072, "gelu_tanh"), Norm(eps=1e-5), norm_at=("in",)),),
-            causal=True,
-            final_norm=Norm(eps=1e-5),
-        ),
+        decoder=decoder(12, LAYER),
     ),
     rules=(
         key("vocab_size", "vocab", default=50257),
         key("n_embd", "dim", "embedding.width", default=768),
         key("n_layer", "decoder.layers", default=12),
-        key("n_head", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=12),
+        key("n_head", f"{BLOCK}.attention.[heads kv_heads]", default=12),
         key("n_positions", "embedding.positions.max", default=1024),
         key("activation_function", f"{BLOCK}.feed_forward.activation", default="gelu_new", table=ACTIVATIONS),
         key("layer_norm_epsilon", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
@@ -77,7 +58,7 @@ FAMILY = Family(
         key("attn_pdrop", f"{BLOCK}.attention.dropout", default=0.1),
         key("tie_word_embeddings", "heads.language-model.tied", default=True),
         HeadSize("n_embd", "n_head", (f"{BLOCK}.attention.head_dim",), (768, 12)),
-        InnerWidth(),
+        Multiple("n_inner", "n_embd", (f"{BLOCK}.feed_forward.width",), 768),
         ScoreScale(),
         TokenIds(bos=50256, eos=50256),
         Only("add_cross_attention", (False,)),
@@ -85,25 +66,13 @@ FAMILY = Family(
     rows=(
         Row("wte", "embedding.tokens", also=("lm_head",)),
         Row("wpe", "embedding.positions"),
-        Row("h.{i}.ln_1", "decoder.{i}.attention_norm_in"),
-        Row("h.{i}.attn.c_attn", "decoder.{i}.attention.qkv", TRANSPOSED),
-        Row("h.{i}.attn.c_proj", "decoder.{i}.attention.out", TRANSPOSED),
-        Row("h.{i}.ln_2", "decoder.{i}.feed_forward_norm_in"),
-        Row("h.{i}.mlp.c_fc", "decoder.{i}.feed_forward.up", TRANSPOSED),
-        Row("h.{i}.mlp.c_proj", "decoder.{i}.feed_forward.down", TRANSPOSED),
+        Row("h.{i}.ln_[1 2]", "decoder.{i}.[attention feed_forward]_norm_in"),
+        Row("h.{i}.attn.c_[attn proj]", "decoder.{i}.attention.[qkv out]", TRANSPOSED),
+        Row("h.{i}.mlp.c_[fc proj]", "decoder.{i}.feed_forward.[up down]", TRANSPOSED),
         Row("ln_f", "decoder.norm"),
-        Row("lm_head.weight", "heads.language-model.weight", head=True),
-        Row("score", "heads.classify", head=True),
-        Row("classifier", "heads.tag", head=True),
-        Row("qa_outputs", "heads.span", head=True),
+        *DECODER_HEADS,
     ),
-    architectures={
-        "GPT2Model": Architecture(prefix=""),
-        "GPT2LMHeadModel": Architecture((LANGUAGE_MODEL,)),
-        "GPT2ForSequenceClassification": Architecture((Head("classify", reads="last", outputs=2, bias=False),)),
-        "GPT2ForTokenClassification": Architecture((Head("tag", outputs=2),)),
-        "GPT2ForQuestionAnswering": Architecture((Head("span", outputs=2),)),
-    },
+    architectures=decoder_architectures("GPT2", writer="LMHeadModel", language_model=TIED),
     prefix="transformer.",
     unused=(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)",),
     dialects=dialect("gpt2", "gpt2", "GPT2LMHeadModel", (*FUSED_ROWS, *PRE_NORMS), GGUF),

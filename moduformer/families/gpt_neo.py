@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, LearnedPositions, Norm, Spec
 from moduformer.errors import CheckpointError
-from moduformer.families.family import DECODER_HEADS, Family, decoder_architectures
+from moduformer.families.family import DECODER_HEADS, TIED, Family, decoder, decoder_architectures
 from moduformer.weights.config import (
     ACTIVATIONS,
     Config,
@@ -49,13 +49,13 @@ FAMILY = Family(
         vocab=50257,
         dim=2048,
         embedding=Embedding(2048, LearnedPositions(2048)),
-        decoder=Stack(24, (LAYER,), causal=True, final_norm=Norm(eps=1e-5)),
+        decoder=decoder(24, LAYER),
     ),
     rules=(
         key("vocab_size", "vocab", default=50257),
         key("hidden_size", "dim", "embedding.width", default=2048),
         key("num_layers", "decoder.layers", default=24),
-        key("num_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=16),
+        key("num_heads", f"{BLOCK}.attention.[heads kv_heads]", default=16),
         key("max_position_embeddings", "embedding.positions.max", default=2048),
         key("activation_function", f"{BLOCK}.feed_forward.activation", default="gelu_new", table=ACTIVATIONS),
         key("layer_norm_epsilon", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
@@ -72,18 +72,13 @@ FAMILY = Family(
     rows=(
         Row("wte", "embedding.tokens", also=("lm_head",)),
         Row("wpe", "embedding.positions"),
-        Row("h.{i}.ln_1", "decoder.{i}.attention_norm_in"),
-        Row("h.{i}.attn.attention.q_proj", "decoder.{i}.attention.q"),
-        Row("h.{i}.attn.attention.k_proj", "decoder.{i}.attention.k"),
-        Row("h.{i}.attn.attention.v_proj", "decoder.{i}.attention.v"),
-        Row("h.{i}.attn.attention.out_proj", "decoder.{i}.attention.out"),
-        Row("h.{i}.ln_2", "decoder.{i}.feed_forward_norm_in"),
-        Row("h.{i}.mlp.c_fc", "decoder.{i}.feed_forward.up"),
-        Row("h.{i}.mlp.c_proj", "decoder.{i}.feed_forward.down"),
+        Row("h.{i}.ln_[1 2]", "decoder.{i}.[attention feed_forward]_norm_in"),
+        Row("h.{i}.attn.attention.[q k v out]_proj", "decoder.{i}.attention.[q k v out]"),
+        Row("h.{i}.mlp.c_[fc proj]", "decoder.{i}.feed_forward.[up down]"),
         Row("ln_f", "decoder.norm"),
         *DECODER_HEADS,
     ),
-    architectures=decoder_architectures("GPTNeo", language_model=Head("language-model", tied=True, bias=False)),
+    architectures=decoder_architectures("GPTNeo", language_model=TIED),
     prefix="transformer.",
     unused=(r"(transformer\.)?h\.\d+\.attn\.attention\.(bias|masked_bias)",),
     older_keys={"num_hidden_layers": "num_layers", "num_attention_heads": "num_heads"},

@@ -1,7 +1,7 @@
 """GPT-NeoX and Pythia (Black et al. 2022, arXiv 2204.06745; Biderman et al. 2023): parallel layers, partial rotary."""
 
-from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, Norm, Rotary, Spec, Stack
-from moduformer.families.family import Architecture, Family
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, Norm, Rotary, Spec
+from moduformer.families.family import Family, decoder, decoder_architectures
 from moduformer.weights.config import ACTIVATIONS, HeadSize, Rotation, TokenIds, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
@@ -9,6 +9,9 @@ from moduformer.weights.views import Axes
 BLOCK = "decoder.pattern.*"
 HEAD_SIZE = HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (6144, 64))
 
+LAYER = Block(
+    Attention(64, 96, 64, position=Rotary(24)), FeedForward(24576), Norm(eps=1e-5), norm_at=("in",), flow="parallel"
+)
 
 FAMILY = Family(
     model_type="gpt_neox",
@@ -16,31 +19,18 @@ FAMILY = Family(
         vocab=50432,
         dim=6144,
         embedding=Embedding(6144),
-        decoder=Stack(
-            44,
-            (
-                Block(
-                    Attention(64, 96, 64, position=Rotary(24)),
-                    FeedForward(24576),
-                    Norm(eps=1e-5),
-                    norm_at=("in",),
-                    flow="parallel",
-                ),
-            ),
-            causal=True,
-            final_norm=Norm(eps=1e-5),
-        ),
+        decoder=decoder(44, LAYER),
     ),
     rules=(
         key("vocab_size", "vocab", default=50432),
         key("hidden_size", "dim", "embedding.width", default=6144),
         key("num_hidden_layers", "decoder.layers", default=44),
-        key("num_attention_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=64),
+        key("num_attention_heads", f"{BLOCK}.attention.[heads kv_heads]", default=64),
         key("intermediate_size", f"{BLOCK}.feed_forward.width", default=24576),
         key("hidden_act", f"{BLOCK}.feed_forward.activation", default="gelu", table=ACTIVATIONS),
         key("layer_norm_eps", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
         key("use_parallel_residual", f"{BLOCK}.flow", default=True, table={True: "parallel", False: "sequential"}),
-        key("attention_bias", f"{BLOCK}.attention.bias", f"{BLOCK}.attention.out_bias", default=True),
+        key("attention_bias", f"{BLOCK}.attention.[bias out_bias]", default=True),
         key("hidden_dropout", f"{BLOCK}.dropout", "embedding.dropout", default=0.0),
         key("attention_dropout", f"{BLOCK}.attention.dropout", default=0.0),
         key("classifier_dropout", "heads.tag.dropout", default=0.1),
@@ -57,25 +47,14 @@ FAMILY = Family(
     ),
     rows=(
         Row("embed_in", "embedding.tokens", also=("embed_out",)),
-        Row("layers.{i}.input_layernorm", "decoder.{i}.attention_norm_in"),
-        Row("layers.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in"),
+        Row("layers.{i}.[input post_attention]_layernorm", "decoder.{i}.[attention feed_forward]_norm_in"),
         Row("layers.{i}.attention.query_key_value", "decoder.{i}.attention.qkv", Axes("(h n d) in", "(n h d) in")),
         Row("layers.{i}.attention.dense", "decoder.{i}.attention.out"),
-        Row("layers.{i}.mlp.dense_h_to_4h", "decoder.{i}.feed_forward.up"),
-        Row("layers.{i}.mlp.dense_4h_to_h", "decoder.{i}.feed_forward.down"),
+        Row("layers.{i}.mlp.dense_[h_to_4h 4h_to_h]", "decoder.{i}.feed_forward.[up down]"),
         Row("final_layer_norm", "decoder.norm"),
-        Row("embed_out.weight", "heads.language-model.weight", head=True),
-        Row("score", "heads.classify", head=True),
-        Row("classifier", "heads.tag", head=True),
-        Row("qa_outputs", "heads.span", head=True),
+        Row("[embed_out score classifier qa_outputs]", "heads.[language-model classify tag span]", head=True),
     ),
-    architectures={
-        "GPTNeoXModel": Architecture(prefix=""),
-        "GPTNeoXForCausalLM": Architecture((Head("language-model", bias=False),)),
-        "GPTNeoXForSequenceClassification": Architecture((Head("classify", reads="last", outputs=2, bias=False),)),
-        "GPTNeoXForTokenClassification": Architecture((Head("tag", outputs=2),)),
-        "GPTNeoXForQuestionAnswering": Architecture((Head("span", outputs=2),)),
-    },
+    architectures=decoder_architectures("GPTNeoX"),
     prefix="gpt_neox.",
     unused=(
         r"(gpt_neox\.)?layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",

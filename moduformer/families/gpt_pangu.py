@@ -3,8 +3,8 @@
 The names are those of the conversions to PyTorch (`GPTPanguForCausalLM`), whose layer count includes that last one.
 """
 
-from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
-from moduformer.families.family import Architecture, Family
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, LearnedPositions, Norm, Spec, Stack
+from moduformer.families.family import TIED, Architecture, Family
 from moduformer.weights.config import ACTIVATIONS, HeadSize, Key, Multiple, Only, TokenIds, key
 from moduformer.weights.plan import Row
 
@@ -15,14 +15,9 @@ NORM = Norm(eps=1e-5)
 def layer(file: str, name: str) -> tuple[Row, ...]:
     """The tensors of one layer."""
     return (
-        Row(f"{file}.ln_1", f"{name}.attention_norm_in"),
-        Row(f"{file}.attn.q_proj", f"{name}.attention.q"),
-        Row(f"{file}.attn.k_proj", f"{name}.attention.k"),
-        Row(f"{file}.attn.v_proj", f"{name}.attention.v"),
-        Row(f"{file}.attn.c_proj", f"{name}.attention.out"),
-        Row(f"{file}.ln_2", f"{name}.feed_forward_norm_in"),
-        Row(f"{file}.mlp.c_fc", f"{name}.feed_forward.up"),
-        Row(f"{file}.mlp.c_proj", f"{name}.feed_forward.down"),
+        Row(f"{file}.ln_[1 2]", f"{name}.[attention feed_forward]_norm_in"),
+        Row(f"{file}.attn.[q k v c]_proj", f"{name}.attention.[q k v out]"),
+        Row(f"{file}.mlp.c_[fc proj]", f"{name}.feed_forward.[up down]"),
     )
 
 
@@ -44,7 +39,7 @@ FAMILY = Family(
         key("vocab_size", "vocab", default=40000),
         key("hidden_size", "dim", "embedding.width", default=2560),
         Key("num_layers", ("decoder.layers",), 32, lambda layers: layers - 1, lambda layers: layers + 1),
-        key("num_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=32),
+        key("num_heads", f"{BLOCK}.attention.[heads kv_heads]", default=32),
         key("max_position_embeddings", "embedding.positions.max", "decoder.top_query", default=1024),
         Multiple("intermediate_size", "hidden_size", (f"{BLOCK}.feed_forward.width",), 2560),
         key("activation_function", f"{BLOCK}.feed_forward.activation", default="gelu", table=ACTIVATIONS),
@@ -68,7 +63,7 @@ FAMILY = Family(
     ),
     architectures={
         "GPTPanguModel": Architecture(prefix=""),
-        "GPTPanguForCausalLM": Architecture((Head("language-model", tied=True, bias=False),)),
+        "GPTPanguForCausalLM": Architecture((TIED,)),
     },
     prefix="transformer.",
     unused=(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)",),

@@ -48,7 +48,7 @@ FAMILY = Family(
     rules=(
         *without_keys("num_key_value_heads", "attention_bias", "mlp_bias", "attention_dropout", "rope_theta"),
         key("num_attention_heads", f"{BLOCK}.attention.kv_heads", default=32),
-        key("bias", f"{BLOCK}.attention.bias", f"{BLOCK}.attention.out_bias", default=True),
+        key("bias", f"{BLOCK}.attention.[bias out_bias]", default=True),
         Rotation(),
         TokenIds(pad=0, bos=1, eos=2),
     ),

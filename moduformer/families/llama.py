@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
-from moduformer.architecture import Attention, Block, Embedding, FeedForward, Norm, Rotary, Spec, Stack
-from moduformer.families.family import Architecture, Family, decoder_architectures
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, Norm, Rotary, Spec
+from moduformer.families.family import Architecture, Family, decoder, decoder_architectures
 from moduformer.families.gguf import dialect, gated_rows
 from moduformer.weights.config import ACTIVATIONS, HeadSize, Otherwise, Rotation, Rule, TokenIds, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
 
 BLOCK = "decoder.pattern.*"
-RMS = Norm("rms", 1e-6)
-
-
+LAYER = Block(
+    Attention(32, 128, 32, bias=False, out_bias=False, position=Rotary(128)),
+    FeedForward(11008, "silu", gated=True, bias=False),
+    Norm("rms", 1e-6),
+    norm_at=("in",),
+)
 HEAD_SIZE = HeadSize("hidden_size", "num_attention_heads", (f"{BLOCK}.attention.head_dim",), (4096, 32), "head_dim")
 
 
@@ -42,19 +45,7 @@ FAMILY = Family(
         vocab=32000,
         dim=4096,
         embedding=Embedding(4096),
-        decoder=Stack(
-            32,
-            (
-                Block(
-                    Attention(32, 128, 32, bias=False, out_bias=False, position=Rotary(128)),
-                    FeedForward(11008, "silu", gated=True, bias=False),
-                    RMS,
-                    norm_at=("in",),
-                ),
-            ),
-            causal=True,
-            final_norm=RMS,
-        ),
+        decoder=decoder(32, LAYER),
     ),
     rules=(
         key("vocab_size", "vocab", default=32000),
@@ -65,7 +56,7 @@ FAMILY = Family(
         key("intermediate_size", f"{BLOCK}.feed_forward.width", default=11008),
         key("hidden_act", f"{BLOCK}.feed_forward.activation", default="silu", table=ACTIVATIONS),
         key("rms_norm_eps", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-6),
-        key("attention_bias", f"{BLOCK}.attention.bias", f"{BLOCK}.attention.out_bias", default=False),
+        key("attention_bias", f"{BLOCK}.attention.[bias out_bias]", default=False),
         key("mlp_bias", f"{BLOCK}.feed_forward.bias", default=False),
         key("attention_dropout", f"{BLOCK}.attention.dropout", default=0.0),
         key("tie_word_embeddings", "heads.language-model.tied", default=False),
@@ -75,20 +66,11 @@ FAMILY = Family(
     ),
     rows=(
         Row("embed_tokens", "embedding.tokens", also=("lm_head",)),
-        Row("layers.{i}.input_layernorm", "decoder.{i}.attention_norm_in"),
-        Row("layers.{i}.self_attn.q_proj", "decoder.{i}.attention.q"),
-        Row("layers.{i}.self_attn.k_proj", "decoder.{i}.attention.k"),
-        Row("layers.{i}.self_attn.v_proj", "decoder.{i}.attention.v"),
-        Row("layers.{i}.self_attn.o_proj", "decoder.{i}.attention.out"),
-        Row("layers.{i}.post_attention_layernorm", "decoder.{i}.feed_forward_norm_in"),
-        Row("layers.{i}.mlp.gate_proj", "decoder.{i}.feed_forward.gate"),
-        Row("layers.{i}.mlp.up_proj", "decoder.{i}.feed_forward.value"),
-        Row("layers.{i}.mlp.down_proj", "decoder.{i}.feed_forward.down"),
+        Row("layers.{i}.[input post_attention]_layernorm", "decoder.{i}.[attention feed_forward]_norm_in"),
+        Row("layers.{i}.self_attn.[q k v o]_proj", "decoder.{i}.attention.[q k v out]"),
+        Row("layers.{i}.mlp.[gate up down]_proj", "decoder.{i}.feed_forward.[gate value down]"),
         Row("norm", "decoder.norm"),
-        Row("lm_head.weight", "heads.language-model.weight", head=True),
-        Row("score", "heads.classify", head=True),
-        Row("score", "heads.tag", head=True),
-        Row("qa_outputs", "heads.span", head=True),
+        Row("[lm_head score score qa_outputs]", "heads.[language-model classify tag span]", head=True),
     ),
     architectures=architectures("Llama", span_prefix="transformer."),
     prefix="model.",

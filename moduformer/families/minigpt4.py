@@ -36,16 +36,14 @@ EYE_ROWS = (
     Row(f"{EYE}.attn.v_bias", f"{SEEN}.attention.v.bias"),
     Row(f"{EYE}.attn.proj", f"{SEEN}.attention.out"),
     Row(f"{EYE}.norm2", f"{SEEN}.feed_forward_norm_in"),
-    Row(f"{EYE}.mlp.fc1", f"{SEEN}.feed_forward.up"),
-    Row(f"{EYE}.mlp.fc2", f"{SEEN}.feed_forward.down"),
+    Row(f"{EYE}.mlp.[fc1 fc2]", f"{SEEN}.feed_forward.[up down]"),
     Row("ln_vision", "vision.stack.norm"),
 )
 QFORMER_ROWS = (
     Row("query_tokens", f"{BRIDGE}.queries", Axes("() q d", "q d")),
     Row("Qformer.bert.embeddings.LayerNorm", f"{BRIDGE}.norm"),
     *layers(f"Qformer.bert.{FILE.removeprefix('qformer.')}", NAME),
-    Row("Qformer.bert.encoder.layer.{i}.intermediate_query.dense", f"{NAME}.feed_forward.up"),
-    Row("Qformer.bert.encoder.layer.{i}.output_query.dense", f"{NAME}.feed_forward.down"),
+    Row("Qformer.bert.encoder.layer.{i}.[intermediate output]_query.dense", f"{NAME}.feed_forward.[up down]"),
     Row("Qformer.bert.encoder.layer.{i}.output_query.LayerNorm", f"{NAME}.feed_forward_norm_res"),
     Row("llama_proj", f"{BRIDGE}.projection"),
 )

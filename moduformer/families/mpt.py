@@ -4,15 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moduformer.architecture import ALiBi, Attention, Block, Embedding, FeedForward, Head, Norm, Spec, Stack
+from moduformer.architecture import ALiBi, Attention, Block, Embedding, FeedForward, Norm, Spec
 from moduformer.errors import CheckpointError
-from moduformer.families.family import DECODER_HEADS, Architecture, Family, decoder_architectures
+from moduformer.families.family import DECODER_HEADS, TIED, Architecture, Family, decoder, decoder_architectures
 from moduformer.weights.config import Config, Get, HeadSize, Multiple, Only, TokenIds, key
 from moduformer.weights.plan import Row
 
 BLOCK = "decoder.pattern.*"
-NORM = Norm(eps=1e-5, bias=False)
-LANGUAGE_MODEL = Head("language-model", tied=True, bias=False)
+LAYER = Block(
+    Attention(16, 128, 16, bias=False, out_bias=False, position=ALiBi()),
+    FeedForward(8192, bias=False),
+    Norm(eps=1e-5, bias=False),
+    norm_at=("in",),
+)
 
 
 @dataclass(frozen=True)
@@ -61,25 +65,13 @@ FAMILY = Family(
         vocab=50368,
         dim=2048,
         embedding=Embedding(2048),
-        decoder=Stack(
-            24,
-            (
-                Block(
-                    Attention(16, 128, 16, bias=False, out_bias=False, position=ALiBi()),
-                    FeedForward(8192, bias=False),
-                    NORM,
-                    norm_at=("in",),
-                ),
-            ),
-            causal=True,
-            final_norm=NORM,
-        ),
+        decoder=decoder(24, LAYER),
     ),
     rules=(
         key("vocab_size", "vocab", default=50368),
         key("d_model", "dim", "embedding.width", default=2048),
         key("n_layers", "decoder.layers", default=24),
-        key("n_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=16),
+        key("n_heads", f"{BLOCK}.attention.[heads kv_heads]", default=16),
         key("layer_norm_epsilon", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
         key("resid_pdrop", f"{BLOCK}.dropout", default=0.0),
         key("emb_pdrop", "embedding.dropout", default=0.0),
@@ -95,18 +87,15 @@ FAMILY = Family(
     ),
     rows=(
         Row("wte", "embedding.tokens", also=("lm_head",)),
-        Row("blocks.{i}.norm_1", "decoder.{i}.attention_norm_in"),
-        Row("blocks.{i}.attn.Wqkv", "decoder.{i}.attention.qkv"),
-        Row("blocks.{i}.attn.out_proj", "decoder.{i}.attention.out"),
-        Row("blocks.{i}.norm_2", "decoder.{i}.feed_forward_norm_in"),
-        Row("blocks.{i}.ffn.up_proj", "decoder.{i}.feed_forward.up"),
-        Row("blocks.{i}.ffn.down_proj", "decoder.{i}.feed_forward.down"),
+        Row("blocks.{i}.norm_[1 2]", "decoder.{i}.[attention feed_forward]_norm_in"),
+        Row("blocks.{i}.attn.[Wqkv out_proj]", "decoder.{i}.attention.[qkv out]"),
+        Row("blocks.{i}.ffn.[up down]_proj", "decoder.{i}.feed_forward.[up down]"),
         Row("norm_f", "decoder.norm"),
         *DECODER_HEADS,
     ),
     architectures={
-        **decoder_architectures("Mpt", language_model=LANGUAGE_MODEL),
-        "MPTForCausalLM": Architecture((LANGUAGE_MODEL,)),  # as MosaicML's own files say
+        **decoder_architectures("Mpt", language_model=TIED),
+        "MPTForCausalLM": Architecture((TIED,)),  # as MosaicML's own files say
     },
     prefix="transformer.",
 )

@@ -1,7 +1,7 @@
 """GPT (Radford et al. 2018): a post-norm decoder with learned positions, the first that was trained alone."""
 
-from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
-from moduformer.families.family import Architecture, Family
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, LearnedPositions, Norm, Spec, Stack
+from moduformer.families.family import DECODER_HEADS, TIED, Family, decoder_architectures
 from moduformer.families.gpt2 import TRANSPOSED
 from moduformer.weights.config import HeadSize, Multiple, TokenIds, key
 from moduformer.weights.plan import Row
@@ -26,7 +26,7 @@ FAMILY = Family(
         key("vocab_size", "vocab", default=40478),
         key("n_embd", "dim", "embedding.width", default=768),
         key("n_layer", "decoder.layers", default=12),
-        key("n_head", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=12),
+        key("n_head", f"{BLOCK}.attention.[heads kv_heads]", default=12),
         key("n_positions", "embedding.positions.max", default=512),
         key("afn", f"{BLOCK}.feed_forward.activation", default="gelu", table=ACTIVATIONS),
         key("layer_norm_epsilon", f"{BLOCK}.norm.eps", default=1e-5),
@@ -41,20 +41,14 @@ FAMILY = Family(
     rows=(
         Row("tokens_embed", "embedding.tokens", also=("lm_head",)),
         Row("positions_embed", "embedding.positions"),
-        Row("h.{i}.attn.c_attn", "decoder.{i}.attention.qkv", TRANSPOSED),
-        Row("h.{i}.attn.c_proj", "decoder.{i}.attention.out", TRANSPOSED),
-        Row("h.{i}.ln_1", "decoder.{i}.attention_norm_res"),
-        Row("h.{i}.mlp.c_fc", "decoder.{i}.feed_forward.up", TRANSPOSED),
-        Row("h.{i}.mlp.c_proj", "decoder.{i}.feed_forward.down", TRANSPOSED),
-        Row("h.{i}.ln_2", "decoder.{i}.feed_forward_norm_res"),
-        Row("lm_head.weight", "heads.language-model.weight", head=True),
-        Row("score", "heads.classify", head=True),
+        Row("h.{i}.attn.c_[attn proj]", "decoder.{i}.attention.[qkv out]", TRANSPOSED),
+        Row("h.{i}.mlp.c_[fc proj]", "decoder.{i}.feed_forward.[up down]", TRANSPOSED),
+        Row("h.{i}.ln_[1 2]", "decoder.{i}.[attention feed_forward]_norm_res"),
+        *DECODER_HEADS,
     ),
-    architectures={
-        "OpenAIGPTModel": Architecture(prefix=""),
-        "OpenAIGPTLMHeadModel": Architecture((Head("language-model", tied=True, bias=False),)),
-        "OpenAIGPTForSequenceClassification": Architecture((Head("classify", reads="last", outputs=2, bias=False),)),
-    },
+    architectures=decoder_architectures(
+        "OpenAIGPT", "ForSequenceClassification", writer="LMHeadModel", language_model=TIED
+    ),
     prefix="transformer.",
     unused=(r"(transformer\.)?(h\.\d+\.attn\.bias|position_ids)",),
 )

@@ -6,8 +6,8 @@ A pre-norm decoder with learned positions; OPT-350m alone is post-norm and proje
 from dataclasses import dataclass
 from typing import Any
 
-from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
-from moduformer.families.family import Architecture, Family
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, LearnedPositions, Norm, Spec
+from moduformer.families.family import DECODER_HEADS, TIED, Family, decoder, decoder_architectures
 from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Otherwise, TokenIds, key
 from moduformer.weights.plan import Row
 
@@ -56,27 +56,18 @@ FAMILY = Family(
         vocab=50272,
         dim=768,
         embedding=Embedding(768, LearnedPositions(2048, offset=2), projected="tokens", projection_bias=False),
-        decoder=Stack(
-            12,
-            (Block(Attention(12, 64, 12), FeedForward(3072, "relu"), Norm(eps=1e-5), norm_at=("in",)),),
-            causal=True,
-            final_norm=Norm(eps=1e-5),
-        ),
+        decoder=decoder(12, Block(Attention(12, 64, 12), FeedForward(3072, "relu"), Norm(eps=1e-5), norm_at=("in",))),
     ),
     rules=(
         key("vocab_size", "vocab", default=50272),
         key("hidden_size", "dim", default=768),
         Otherwise("word_embed_proj_dim", "hidden_size", ("embedding.width",), 768),
         key("num_hidden_layers", "decoder.layers", default=12),
-        key("num_attention_heads", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=12),
+        key("num_attention_heads", f"{BLOCK}.attention.[heads kv_heads]", default=12),
         key("ffn_dim", f"{BLOCK}.feed_forward.width", default=3072),
         key("max_position_embeddings", "embedding.positions.max", default=2048),
         key("activation_function", f"{BLOCK}.feed_forward.activation", default="relu", table=ACTIVATIONS),
-        key(
-            "enable_bias",
-            *(f"{BLOCK}.{part}" for part in ("attention.bias", "attention.out_bias", "feed_forward.bias")),
-            default=True,
-        ),
+        key("enable_bias", f"{BLOCK}.[attention.bias attention.out_bias feed_forward.bias]", default=True),
         key("dropout", f"{BLOCK}.dropout", default=0.1),
         key("attention_dropout", f"{BLOCK}.attention.dropout", default=0.0),
         key("tie_word_embeddings", "heads.language-model.tied", default=True),
@@ -89,29 +80,17 @@ FAMILY = Family(
         Row("decoder.embed_tokens", "embedding.tokens", also=("lm_head",)),
         Row("decoder.embed_positions", "embedding.positions"),
         Row("decoder.project_in", "embedding.projection"),
-        Row("decoder.layers.{i}.self_attn.q_proj", "decoder.{i}.attention.q"),
-        Row("decoder.layers.{i}.self_attn.k_proj", "decoder.{i}.attention.k"),
-        Row("decoder.layers.{i}.self_attn.v_proj", "decoder.{i}.attention.v"),
-        Row("decoder.layers.{i}.self_attn.out_proj", "decoder.{i}.attention.out"),
-        *(
-            Row(f"decoder.layers.{{i}}.{norm}", f"decoder.{{i}}.{part}_norm_{place}")
-            for norm, part in (("self_attn_layer_norm", "attention"), ("final_layer_norm", "feed_forward"))
-            for place in ("in", "res")
-        ),
-        Row("decoder.layers.{i}.fc1", "decoder.{i}.feed_forward.up"),
-        Row("decoder.layers.{i}.fc2", "decoder.{i}.feed_forward.down"),
+        Row("decoder.layers.{i}.self_attn.[q k v out]_proj", "decoder.{i}.attention.[q k v out]"),
+        Row("decoder.layers.{i}.self_attn_layer_norm", "decoder.{i}.attention_norm_[in res]"),
+        Row("decoder.layers.{i}.final_layer_norm", "decoder.{i}.feed_forward_norm_[in res]"),
+        Row("decoder.layers.{i}.[fc1 fc2]", "decoder.{i}.feed_forward.[up down]"),
         Row("decoder.final_layer_norm", "decoder.norm"),
         Row("decoder.project_out", "decoder.projection"),
-        Row("lm_head.weight", "heads.language-model.weight", head=True),
-        Row("score", "heads.classify", head=True),
-        Row("qa_outputs", "heads.span", head=True),
+        *DECODER_HEADS,
     ),
-    architectures={
-        "OPTModel": Architecture(prefix=""),
-        "OPTForCausalLM": Architecture((Head("language-model", tied=True, bias=False),)),
-        "OPTForSequenceClassification": Architecture((Head("classify", reads="last", outputs=2, bias=False),)),
-        "OPTForQuestionAnswering": Architecture((Head("span", outputs=2),)),
-    },
+    architectures=decoder_architectures(
+        "OPT", "ForSequenceClassification", "ForQuestionAnswering", language_model=TIED
+    ),
     prefix="model.",
     older_names=(("decoder.layer_norm.", "decoder.final_layer_norm."),),
 )

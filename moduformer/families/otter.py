@@ -61,8 +61,7 @@ def gate_rows(stack: str) -> tuple[Row, ...]:
         Row(f"{file}.attn.to_out", f"{name}.attention.out"),
         Row(f"{file}.ff_gate", f"{name}.feed_forward_gate"),
         Row(f"{file}.feed_forward.0", f"{name}.feed_forward_norm"),
-        Row(f"{file}.feed_forward.1", f"{name}.feed_forward.up"),
-        Row(f"{file}.feed_forward.3", f"{name}.feed_forward.down"),
+        Row(f"{file}.feed_forward.[1 3]", f"{name}.feed_forward.[up down]"),
     )
 
 

@@ -4,13 +4,12 @@ padding id on, has no next-sentence head, and classifies through a dense layer o
 from dataclasses import dataclass, replace
 from typing import Any
 
-from moduformer.architecture import Head, LearnedPositions, Norm, Transform
+from moduformer.architecture import Head, LearnedPositions, Transform
 from moduformer.families import bert
-from moduformer.families.family import Architecture, Family
-from moduformer.weights.config import Config, Get, Rule, key
+from moduformer.families.family import Family, encoder_architectures
+from moduformer.weights.config import ACTIVATIONS, Config, Get, Rule, key
 from moduformer.weights.plan import Row
 
-MASKED_LM = Head("masked-lm", transform=Transform(768, "gelu", Norm()), tied=True)
 CLASSIFY = Head("classify", reads="first", transform=Transform(768, "tanh"), outputs=2)
 
 
@@ -41,51 +40,32 @@ class PositionsAfterPadding:
         }
 
 
-CHANGED = ("hidden_size", "hidden_act", "max_position_embeddings", "vocab_size", "TokenIds")
 RULES: tuple[Rule, ...] = (
     key("vocab_size", "vocab", default=50265),
-    key(
-        "hidden_size",
-        "dim",
-        "embedding.width",
-        "heads.pool.transform.width",
-        "heads.masked-lm.transform.width",
-        "heads.classify.transform.width",
-        default=768,
-    ),
-    key("hidden_act", f"{bert.BLOCK}.feed_forward.activation", default="gelu", table=bert.ACTIVATIONS),
+    key("hidden_size", "dim", "embedding.width", "heads.[pool masked-lm classify].transform.width", default=768),
+    key("hidden_act", f"{bert.BLOCK}.feed_forward.activation", default="gelu", table=ACTIVATIONS),
     PositionsAfterPadding(),
-    *(rule for rule in bert.RULES if getattr(rule, "name", type(rule).__name__) not in CHANGED),
+    *bert.without_keys("hidden_size", "hidden_act", "max_position_embeddings", "vocab_size", "TokenIds"),
 )
-
-HEADS = (
-    Row("lm_head.dense", "heads.masked-lm.transform.dense", head=True),
-    Row("lm_head.layer_norm", "heads.masked-lm.transform.norm", head=True),
+ROWS = (
+    *(replace(row, also=("lm_head.decoder",) if row.also else ()) for row in bert.BODY),
+    Row("lm_head.[dense layer_norm]", "heads.masked-lm.transform.[dense norm]", head=True),
     Row("lm_head.decoder.weight", "heads.masked-lm.weight", head=True),
     Row("lm_head.bias", "heads.masked-lm.bias", head=True, also=("lm_head.decoder.bias",)),
-    Row("classifier.dense", "heads.classify.transform.dense", head=True),
-    Row("classifier.out_proj", "heads.classify", head=True),
-    Row("classifier", "heads.tag", head=True),
-    Row("qa_outputs", "heads.span", head=True),
+    Row("classifier.[dense out_proj]", "heads.[classify.transform.dense classify]", head=True),
+    Row("[classifier qa_outputs]", "heads.[tag span]", head=True),
 )
+POSITIONS = LearnedPositions(512, offset=2, uncounted=1)
 
 
 def member(model_type: str, name: str) -> Family:
     """A family that is RoBERTa but for its name."""
-    body = tuple(replace(row, also=("lm_head.decoder",) if row.also else ()) for row in bert.BODY)
-    embedding = replace(bert.TEMPLATE.embedding, positions=LearnedPositions(512, offset=2, uncounted=1))
     return Family(
         model_type=model_type,
-        template=replace(bert.TEMPLATE, embedding=embedding),
+        template=replace(bert.TEMPLATE, embedding=replace(bert.TEMPLATE.embedding, positions=POSITIONS)),
         rules=RULES,
-        rows=body + HEADS,
-        architectures={
-            f"{name}Model": Architecture((bert.POOL,), prefix=""),
-            f"{name}ForMaskedLM": Architecture((MASKED_LM,)),
-            f"{name}ForSequenceClassification": Architecture((CLASSIFY,)),
-            f"{name}ForTokenClassification": Architecture((bert.TAG,)),
-            f"{name}ForQuestionAnswering": Architecture((bert.SPAN,)),
-        },
+        rows=ROWS,
+        architectures=encoder_architectures(name, bert.MASKED_LM, (CLASSIFY,), (bert.POOL,)),
         prefix="roberta.",
         unused=(r"(.*\.)?embeddings\.position_ids",),
     )

@@ -11,9 +11,8 @@ from moduformer.architecture import (
     Stack,
     Transform,
 )
-from moduformer.families import bert
 from moduformer.families.bert import BLOCK
-from moduformer.families.family import Architecture, Family
+from moduformer.families.family import SPAN, TAG, Architecture, Family
 from moduformer.weights.config import ACTIVATIONS, HeadSize, Key, Only, TokenIds, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
@@ -27,23 +26,15 @@ PROJECTION = Axes("in h d", "(h d) in")
 ROWS = (
     Row("word_embedding", "embedding.tokens", also=("lm_loss",)),
     Row("mask_emb", "encoder.two_streams.weight", axes=Axes("() () v", "v")),
-    *(Row(f"layer.{{i}}.rel_attn.{n}", f"encoder.{{i}}.attention.{n}.weight", axes=PROJECTION) for n in "qkv"),
-    Row("layer.{i}.rel_attn.r", "encoder.{i}.attention.distance.weight", axes=PROJECTION),
+    Row("layer.{i}.rel_attn.[q k v r]", "encoder.{i}.attention.[q k v distance].weight", axes=PROJECTION),
     Row("layer.{i}.rel_attn.o", "encoder.{i}.attention.out.weight", axes=Axes("out h d", "out (h d)")),
-    Row("layer.{i}.rel_attn.r_w_bias", "encoder.{i}.attention.content_bias"),
-    Row("layer.{i}.rel_attn.r_r_bias", "encoder.{i}.attention.position_bias"),
-    Row("layer.{i}.rel_attn.r_s_bias", "encoder.{i}.attention.segment_bias"),
+    Row("layer.{i}.rel_attn.r_[w r s]_bias", "encoder.{i}.attention.[content position segment]_bias"),
     Row("layer.{i}.rel_attn.seg_embed", "encoder.{i}.attention.segments"),
     Row("layer.{i}.rel_attn.layer_norm", "encoder.{i}.attention_norm_res"),
-    Row("layer.{i}.ff.layer_1", "encoder.{i}.feed_forward.up"),
-    Row("layer.{i}.ff.layer_2", "encoder.{i}.feed_forward.down"),
+    Row("layer.{i}.ff.layer_[1 2]", "encoder.{i}.feed_forward.[up down]"),
     Row("layer.{i}.ff.layer_norm", "encoder.{i}.feed_forward_norm_res"),
-    Row("lm_loss.weight", "heads.language-model.weight", head=True),
-    Row("lm_loss.bias", "heads.language-model.bias", head=True),
     Row("sequence_summary.summary", "heads.classify.transform.dense", head=True),
-    Row("logits_proj", "heads.classify", head=True),
-    Row("classifier", "heads.tag", head=True),
-    Row("qa_outputs", "heads.span", head=True),
+    Row("[lm_loss logits_proj classifier qa_outputs]", "heads.[language-model classify tag span]", head=True),
 )
 
 
@@ -59,7 +50,7 @@ FAMILY = Family(
         key("vocab_size", "vocab", default=32000),
         key("d_model", "dim", "embedding.width", "heads.classify.transform.width", default=1024),
         key("n_layer", "encoder.layers", default=24),
-        key("n_head", f"{BLOCK}.attention.heads", f"{BLOCK}.attention.kv_heads", default=16),
+        key("n_head", f"{BLOCK}.attention.[heads kv_heads]", default=16),
         key("d_inner", f"{BLOCK}.feed_forward.width", default=4096),
         key("ff_activation", f"{BLOCK}.feed_forward.activation", default="gelu", table=ACTIVATIONS),
         key("attn_type", "encoder.causal", default="bi", table={"bi": False, "uni": True}),
@@ -73,9 +64,7 @@ FAMILY = Family(
         ),
         key(
             "dropout",
-            *(f"{BLOCK}.{part}" for part in ("dropout", "attention.dropout", "attention.position.dropout")),
-            f"{BLOCK}.feed_forward.dropout",
-            "embedding.dropout",
+            f"[{BLOCK} {BLOCK}.attention {BLOCK}.attention.position {BLOCK}.feed_forward embedding].dropout",
             "encoder.final_dropout",
             default=0.1,
         ),
@@ -97,8 +86,8 @@ FAMILY = Family(
         "XLNetModel": Architecture(prefix=""),
         "XLNetLMHeadModel": Architecture((LANGUAGE_MODEL,)),
         "XLNetForSequenceClassification": Architecture((CLASSIFY,)),
-        "XLNetForTokenClassification": Architecture((bert.TAG,)),
-        "XLNetForQuestionAnsweringSimple": Architecture((bert.SPAN,)),
+        "XLNetForTokenClassification": Architecture((TAG,)),
+        "XLNetForQuestionAnsweringSimple": Architecture((SPAN,)),
     },
     prefix="transformer.",
 )
