@@ -62,7 +62,7 @@ FAMILY = Family(
         *bart.older(False, False, False, True),
         TokenIds(pad=58100, eos=0, decoder_start=58100),
     ),
-    rows=bart.rows("res"),
+    rows=bart.ROWS,
     architectures={
         "MarianModel": Architecture(prefix=""),
         "MarianMTModel": Architecture((bart.LANGUAGE_MODEL,)),

@@ -16,7 +16,7 @@ FAMILY = Family(
     rules=bart.rules(
         50265, bart.LEARNED, bart.TIED, *bart.older(True, True, True, False), TokenIds(pad=1, bos=0, eos=2)
     ),
-    rows=bart.rows("in"),
+    rows=bart.ROWS,
     architectures=bart.architectures("MBart"),
     prefix="model.",
     unused=bart.UNUSED,

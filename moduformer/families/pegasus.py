@@ -10,7 +10,7 @@ FAMILY = Family(
     model_type="pegasus",
     template=bart.template(Embedding(1024, Sinusoids("halves")), ("in",), bart.NORM, 50265),
     rules=bart.rules(50265, bart.TIED, *bart.older(True, True, False, True), TokenIds(pad=0, eos=1, decoder_start=0)),
-    rows=bart.rows("in"),
+    rows=bart.ROWS,
     architectures={
         "PegasusModel": Architecture(prefix=""),
         "PegasusForConditionalGeneration": Architecture((bart.LANGUAGE_MODEL,)),

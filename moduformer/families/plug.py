@@ -18,12 +18,13 @@ from moduformer.architecture import (
     Stack,
     Transform,
 )
-from moduformer.families.family import Architecture, Family
+from moduformer.families.family import TIED, Architecture, Family
 from moduformer.weights.config import HeadSize, Only, TokenIds, key
 from moduformer.weights.plan import Row
 
-BLOCKS = ("encoder.pattern.*", "decoder.pattern.*")
-ATTENTIONS = (*(f"{block}.attention" for block in BLOCKS), "decoder.pattern.*.cross_attention")
+BLOCKS, LM = "[encoder decoder].pattern.*", "heads.masked-lm.transform"
+ATTENTIONS = f"{BLOCKS}.[attention cross_attention]"
+WORDS = {"gelu": "gelu", "relu": "relu", "swish": "silu"}
 NORM = Norm()
 LAYER = Block(Attention(128, 64, 128), FeedForward(32768), NORM, norm_at=("in",))
 
@@ -43,31 +44,21 @@ FAMILY = Family(
         key("hidden_size", "dim", "embedding.width", "heads.masked-lm.transform.width", default=8192),
         key("num_hidden_layers", "encoder.layers", default=24),
         key("dec_hidden_layers", "decoder.layers", default=6),
-        key(
-            "num_attention_heads",
-            *(f"{part}.{field}" for part in ATTENTIONS for field in ("heads", "kv_heads")),
-            default=128,
-        ),
-        HeadSize("hidden_size", "num_attention_heads", tuple(f"{part}.head_dim" for part in ATTENTIONS), (8192, 128)),
-        key("intermediate_size", *(f"{block}.feed_forward.width" for block in BLOCKS), default=32768),
-        key(
-            "hidden_act",
-            *(f"{block}.feed_forward.activation" for block in BLOCKS),
-            "heads.masked-lm.transform.activation",
-            default="gelu",
-            table={"gelu": "gelu", "relu": "relu", "swish": "silu"},
-        ),
+        key("num_attention_heads", f"{ATTENTIONS}.[heads kv_heads]", default=128),
+        HeadSize("hidden_size", "num_attention_heads", (f"{ATTENTIONS}.head_dim",), (8192, 128)),
+        key("intermediate_size", f"{BLOCKS}.feed_forward.width", default=32768),
+        key("hidden_act", f"{BLOCKS}.feed_forward.activation", f"{LM}.activation", default="gelu", table=WORDS),
         key("max_position_embeddings", "embedding.positions.max", default=2048),
         key("type_vocab_size", "embedding.segments", default=3),
         key(
             "layernorm_epsilon",
-            *(f"{block}.norm.eps" for block in BLOCKS),
-            *(f"{part}.eps" for part in ("embedding.norm", "encoder.final_norm", "decoder.final_norm")),
-            "heads.masked-lm.transform.norm.eps",
+            f"{BLOCKS}.norm.eps",
+            "[embedding.norm encoder.final_norm decoder.final_norm].eps",
+            f"{LM}.norm.eps",
             default=1e-12,
         ),
-        key("hidden_dropout_prob", *(f"{block}.dropout" for block in BLOCKS), "embedding.dropout", default=0.1),
-        key("attention_probs_dropout_prob", *(f"{part}.dropout" for part in ATTENTIONS), default=0.1),
+        key("hidden_dropout_prob", f"{BLOCKS}.dropout", "embedding.dropout", default=0.1),
+        key("attention_probs_dropout_prob", f"{ATTENTIONS}.dropout", default=0.1),
         Only("pre_ln", (True,)),
         Only("attn_separate", (False,)),
         TokenIds(pad=0, bos=101, eos=102, decoder_start=101),
@@ -78,32 +69,23 @@ FAMILY = Family(
             "embedding.tokens.weight",
             also=("cls.predictions.decoder_weight",),
         ),
-        Row("bert.embeddings.position_embeddings", "embedding.positions"),
-        Row("bert.embeddings.token_type_embeddings", "embedding.segments"),
+        Row("bert.embeddings.[position token_type]_embeddings", "embedding.[positions segments]"),
         Row("bert.embeddings.LayerNorm", "embedding.norm"),
-        Row(f"{ENCODER}.attention.LayerNorm", "encoder.{i}.attention_norm_in"),
-        Row(f"{ENCODER}.attention.self.query_key_value", "encoder.{i}.attention.qkv"),
-        Row(f"{ENCODER}.attention.output.dense", "encoder.{i}.attention.out"),
-        Row(f"{ENCODER}.LayerNorm", "encoder.{i}.feed_forward_norm_in"),
+        Row(f"{ENCODER}.attention.[self.query_key_value output.dense]", "encoder.{i}.attention.[qkv out]"),
+        Row(f"{ENCODER}.[attention.LayerNorm LayerNorm]", "encoder.{i}.[attention feed_forward]_norm_in"),
         Row(f"{ENCODER}.[intermediate output].dense", "encoder.{i}.feed_forward.[up down]"),
         Row("bert.encoder.LayerNorm", "encoder.norm"),
-        Row(f"{DECODER}.input_layernorm", "decoder.{i}.attention_norm_in"),
-        Row(f"{DECODER}.attention.query_key_value", "decoder.{i}.attention.qkv"),
-        Row(f"{DECODER}.attention.dense", "decoder.{i}.attention.out"),
-        Row(f"{DECODER}.post_attention_layernorm", "decoder.{i}.cross_attention_norm_in"),
-        Row(f"{DECODER}.cross_attention.query", "decoder.{i}.cross_attention.q"),
-        Row(f"{DECODER}.cross_attention.key_value", "decoder.{i}.cross_attention.kv"),
-        Row(f"{DECODER}.cross_attention.dense", "decoder.{i}.cross_attention.out"),
-        Row(f"{DECODER}.post_cross_attention_layernorm", "decoder.{i}.feed_forward_norm_in"),
+        Row(f"{DECODER}.attention.[query_key_value dense]", "decoder.{i}.attention.[qkv out]"),
+        Row(f"{DECODER}.cross_attention.[query key_value dense]", "decoder.{i}.cross_attention.[q kv out]"),
         Row(f"{DECODER}.[intermediate output]", "decoder.{i}.feed_forward.[up down]"),
+        Row(f"{DECODER}.[input post_attention]_layernorm", "decoder.{i}.[attention cross_attention]_norm_in"),
+        Row(f"{DECODER}.post_cross_attention_layernorm", "decoder.{i}.feed_forward_norm_in"),
         Row("decoder.decoder.final_layernorm", "decoder.norm"),
-        Row("cls.predictions.transform.dense", "heads.masked-lm.transform.dense"),
-        Row("cls.predictions.transform.LayerNorm", "heads.masked-lm.transform.norm"),
-        Row("cls.predictions.bias", "heads.masked-lm.bias"),
-        Row("cls.seq_relationship", "heads.next-sentence"),
+        Row("cls.predictions.transform.[dense LayerNorm]", f"{LM}.[dense norm]"),
+        Row("cls.[predictions.bias seq_relationship]", "heads.[masked-lm.bias next-sentence]"),
     ),
     architectures={
-        "PlugModel": Architecture((Head("language-model", tied=True, bias=False),)),
+        "PlugModel": Architecture((TIED,)),
         "BertForPreTraining": Architecture(
             (
                 Head("masked-lm", transform=Transform(8192, "gelu", NORM), tied=True),

@@ -74,23 +74,6 @@ class Sparse:
         return {f"{self.side}_sparse_step": step, f"num_sparse_{self.side}_layers": sum(sparse)}
 
 
-def mixtures(field: str) -> tuple[str, ...]:
-    """The paths of a field of every feed-forward layer with experts."""
-    return tuple(f"{block}.feed_forward.{field}" for block in t5.BLOCKS)
-
-
-def feed_forward(side: str) -> tuple[Row, ...]:
-    """The rows of feed-forward layers: plain ones, routers and experts."""
-    plain = t5.feed_forward(side, "mlp")
-    expert = t5.feed_forward(side, "mlp.experts.expert_{expert}")
-    router = replace(plain[0], file=plain[0].file.replace(".wi", ".router.classifier"))
-    return (
-        *plain,
-        replace(router, name=f"{side}.{{i}}.feed_forward.router"),
-        *(replace(row, name=row.name.replace("feed_forward", "feed_forward.experts.{expert}")) for row in expert),
-    )
-
-
 FAMILY = Family(
     model_type="switch_transformers",
     template=t5.FAMILY.template,
@@ -100,15 +83,16 @@ FAMILY = Family(
         Sparse("encoder", "num_layers"),
         Sparse("decoder", "num_decoder_layers"),
         t5.Activation(name="dense_act_fn"),
-        key("num_experts", *mixtures("experts"), default=8),
-        key("expert_capacity", *mixtures("capacity"), default=64),
-        key("router_bias", *mixtures("router_bias"), default=False),
+        key("num_experts", f"{t5.BLOCKS}.feed_forward.experts", default=8),
+        key("expert_capacity", f"{t5.BLOCKS}.feed_forward.capacity", default=64),
+        key("router_bias", f"{t5.BLOCKS}.feed_forward.router_bias", default=False),
         Only("router_dtype", ("float32",)),
     ),
     rows=(
-        t5.EMBEDDINGS,
-        *(row for side in t5.SIDES for row in (*t5.rows(side), *feed_forward(side))),
-        t5.OUTPUT,
+        *t5.ROWS,
+        t5.feed_forward("mlp"),
+        t5.feed_forward("mlp.experts.expert_{expert}", "feed_forward.experts.{expert}"),
+        Row(f"{t5.INNER}.mlp.router.classifier", "[encoder decoder].{i}.feed_forward.router"),
     ),
     architectures={
         "SwitchTransformersModel": Architecture(),

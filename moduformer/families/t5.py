@@ -16,14 +16,13 @@ from moduformer.architecture import (
     Transform,
 )
 from moduformer.errors import CheckpointError
-from moduformer.families.family import Architecture, Family
-from moduformer.weights.config import ACTIVATIONS, Config, Get, Key, Rule, TokenIds, key
+from moduformer.families.family import SPAN, TAG, Architecture, Family
+from moduformer.weights.config import ACTIVATIONS, Config, Get, Rule, TokenIds, key
 from moduformer.weights.plan import Row
 
-SIDES = ("encoder", "decoder")
-BLOCKS = ("encoder.pattern.*", "decoder.pattern.*")
-LAYERS = tuple(f"{block}.feed_forward{expert}" for expert in ("", ".expert") for block in BLOCKS)
-ATTENTIONS = (*(f"{block}.attention" for block in BLOCKS), "decoder.pattern.*.cross_attention")
+BLOCKS = "[encoder decoder].pattern.*"
+ATTENTIONS = f"{BLOCKS}.[attention cross_attention]"
+LAYERS = f"{BLOCKS}.[feed_forward feed_forward.expert]"
 LANGUAGE_MODEL = Head("language-model", tied=True, bias=False, scale=512**-0.5)
 CLASSIFY = Head("classify", reads="eos", transform=Transform(512, "tanh"), outputs=2)
 
@@ -42,17 +41,11 @@ class Activation:
         name = "gelu_new" if word == "gated-gelu" else name
         if kind not in ("", "gated") or name not in ACTIVATIONS:
             raise CheckpointError(f"config.json: {self.name} is {word!r:.80}, which is not supported")
-        found = {f"{layer}.activation": ACTIVATIONS[name] for layer in LAYERS}
-        return {**found, **{f"{layer}.gated": kind == "gated" for layer in LAYERS}}
+        return {f"{LAYERS}.activation": ACTIVATIONS[name], f"{LAYERS}.gated": kind == "gated"}
 
     def write(self, get: Get) -> dict[str, Any]:
         """Activation and gate to one word."""
-        words: dict[str, Any] = {}
-        for part in ("activation", "gated"):
-            words |= Key(part, tuple(f"{layer}.{part}" for layer in LAYERS)).write(get)
-        activation, gated = words.get("activation"), words.get("gated")
-        if activation is None:
-            return {}
+        activation, gated = get(f"{LAYERS}.activation"), get(f"{LAYERS}.gated")
         if gated and activation == "gelu_tanh":
             return {self.name: "gated-gelu"}
         name = "gelu_new" if activation == "gelu_tanh" else next(w for w, v in ACTIVATIONS.items() if v == activation)
@@ -95,36 +88,6 @@ class Sizes:
         return found
 
 
-def rows(stack: str) -> tuple[Row, ...]:
-    """The rows of one stack but for its feed-forward layers; the decoder's has a cross-attention before them."""
-    block, last = f"{stack}.block.{{i}}.layer", 1 if stack == "encoder" else 2
-    attentions = [("0.SelfAttention", "0.layer_norm", "attention")]
-    if stack == "decoder":
-        attentions.append(("1.EncDecAttention", "1.layer_norm", "cross_attention"))
-    found = []
-    for file, norm, part in attentions:
-        for letter, name in (("q", "q"), ("k", "k"), ("v", "v"), ("o", "out")):
-            found.append(Row(f"{block}.{file}.{letter}", f"{stack}.{{i}}.{part}.{name}"))
-        found.append(Row(f"{block}.{norm}", f"{stack}.{{i}}.{part}_norm_in"))
-    return (
-        *found,
-        Row(f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias", f"{stack}.position_bias"),
-        Row(f"{block}.{last}.layer_norm", f"{stack}.{{i}}.feed_forward_norm_in"),
-        Row(f"{stack}.final_layer_norm", f"{stack}.norm"),
-    )
-
-
-def feed_forward(stack: str, name: str) -> tuple[Row, ...]:
-    """The rows of one stack's feed-forward layers, which files call `name`."""
-    file, inner = f"{stack}.block.{{i}}.layer.{1 if stack == 'encoder' else 2}.{name}", f"{stack}.{{i}}.feed_forward"
-    return (
-        Row(f"{file}.wi", f"{inner}.up"),
-        Row(f"{file}.wi_0", f"{inner}.gate"),
-        Row(f"{file}.wi_1", f"{inner}.value"),
-        Row(f"{file}.wo", f"{inner}.down"),
-    )
-
-
 def stack(causal: bool) -> Stack:
     """T5-small's encoder or decoder."""
     attention = Attention(8, 64, 8, bias=False, out_bias=False, scale=1.0)
@@ -143,34 +106,46 @@ def rules(vocab: int, dim: int, layers: int, heads: int, width: int) -> tuple[Ru
     return (
         key("vocab_size", "vocab", default=vocab),
         key("num_layers", "encoder.layers", default=layers),
-        key("num_heads", *(f"{part}.{n}" for part in ATTENTIONS for n in ("heads", "kv_heads")), default=heads),
-        key("d_kv", *(f"{part}.head_dim" for part in ATTENTIONS), default=64),
-        key("d_ff", *(f"{layer}.width" for layer in LAYERS), default=width),
-        *(
-            key(f"relative_attention_{name}", *(f"{side}.position_bias.{field}" for side in SIDES), default=default)
-            for name, field, default in (("num_buckets", "buckets", 32), ("max_distance", "max_distance", 128))
-        ),
-        key(
-            "layer_norm_epsilon",
-            *(f"{block}.norm.eps" for block in BLOCKS),
-            *(f"{side}.final_norm.eps" for side in SIDES),
-            default=1e-6,
-        ),
+        key("num_heads", f"{ATTENTIONS}.[heads kv_heads]", default=heads),
+        key("d_kv", f"{ATTENTIONS}.head_dim", default=64),
+        key("d_ff", f"{LAYERS}.width", default=width),
+        key("relative_attention_num_buckets", "[encoder decoder].position_bias.buckets", default=32),
+        key("relative_attention_max_distance", "[encoder decoder].position_bias.max_distance", default=128),
+        key("layer_norm_epsilon", "[encoder decoder].[pattern.*.norm final_norm].eps", default=1e-6),
         key(
             "dropout_rate",
-            *(f"{part}.dropout" for part in (*BLOCKS, *LAYERS)),
-            *(f"{part}.dropout" for part in ATTENTIONS),
             "embedding.dropout",
-            *(f"{side}.final_dropout" for side in SIDES),
+            f"{BLOCKS}.dropout",
+            f"{LAYERS}.dropout",
+            f"{ATTENTIONS}.dropout",
+            "[encoder decoder].final_dropout",
             default=0.1,
         ),
-        key("classifier_dropout", "heads.classify.dropout", "heads.tag.dropout", default=0.0),
+        key("classifier_dropout", "heads.[classify tag].dropout", default=0.0),
         TokenIds(pad=0, eos=1, decoder_start=0),
     )
 
 
-EMBEDDINGS = Row("shared", "embedding.tokens", also=("encoder.embed_tokens", "decoder.embed_tokens", "lm_head"))
-OUTPUT = Row("lm_head.weight", "heads.language-model.weight", head=True)
+INNER = "[encoder.block.{i}.layer.1 decoder.block.{i}.layer.2]"
+ROWS = (
+    Row("shared", "embedding.tokens", also=("encoder.embed_tokens", "decoder.embed_tokens", "lm_head")),
+    Row("[encoder decoder].block.{i}.layer.0.SelfAttention.[q k v o]", "[encoder decoder].{i}.attention.[q k v out]"),
+    Row("[encoder decoder].block.{i}.layer.0.layer_norm", "[encoder decoder].{i}.attention_norm_in"),
+    Row("[encoder decoder].block.0.layer.0.SelfAttention.relative_attention_bias", "[encoder decoder].position_bias"),
+    Row("decoder.block.{i}.layer.1.EncDecAttention.[q k v o]", "decoder.{i}.cross_attention.[q k v out]"),
+    Row("decoder.block.{i}.layer.1.layer_norm", "decoder.{i}.cross_attention_norm_in"),
+    Row(f"{INNER}.layer_norm", "[encoder decoder].{i}.feed_forward_norm_in"),
+    Row("[encoder decoder].final_layer_norm", "[encoder decoder].norm"),
+    Row("lm_head.weight", "heads.language-model.weight", head=True),
+)
+"""The rows of all members but for the feed-forward layers."""
+
+
+def feed_forward(name: str, part: str = "feed_forward") -> Row:
+    """The rows of feed-forward layers that files call `name`."""
+    return Row(f"{INNER}.{name}.[wi wi_0 wi_1 wo]", f"[encoder decoder].{{i}}.{part}.[up gate value down]")
+
+
 UNUSED = (r"(transformer\.)?decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)
 
 
@@ -181,21 +156,18 @@ def member(model_type: str, name: str, its_rules: tuple[Rule, ...]) -> Family:
         template=Spec(vocab=32128, dim=512, embedding=Embedding(512), encoder=stack(False), decoder=stack(True)),
         rules=its_rules,
         rows=(
-            EMBEDDINGS,
-            *(row for side in SIDES for row in (*rows(side), *feed_forward(side, "DenseReluDense"))),
-            OUTPUT,
-            Row("classification_head.dense", "heads.classify.transform.dense", head=True),
-            Row("classification_head.out_proj", "heads.classify", head=True),
-            Row("classifier", "heads.tag", head=True),
-            Row("qa_outputs", "heads.span", head=True),
+            *ROWS,
+            feed_forward("DenseReluDense"),
+            Row("classification_head.[dense out_proj]", "heads.[classify.transform.dense classify]", head=True),
+            Row("[classifier qa_outputs]", "heads.[tag span]", head=True),
         ),
         architectures={
             f"{name}Model": Architecture(prefix=""),
             f"{name}ForConditionalGeneration": Architecture((LANGUAGE_MODEL,), prefix=""),
             f"{name}EncoderModel": Architecture(prefix="", without=("decoder",)),
             f"{name}ForSequenceClassification": Architecture((CLASSIFY,)),
-            f"{name}ForTokenClassification": Architecture((Head("tag", outputs=2),), without=("decoder",)),
-            f"{name}ForQuestionAnswering": Architecture((Head("span", outputs=2),), prefix=""),
+            f"{name}ForTokenClassification": Architecture((TAG,), without=("decoder",)),
+            f"{name}ForQuestionAnswering": Architecture((SPAN,), prefix=""),
         },
         prefix="transformer.",
         unused=UNUSED,

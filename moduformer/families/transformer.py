@@ -4,13 +4,13 @@ matrix for source, target and output. No checkpoint was published, so its files 
 from dataclasses import dataclass
 from typing import Any
 
-from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, Norm, Sinusoids, Spec, Stack
-from moduformer.families.family import Architecture, Family
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, Norm, Sinusoids, Spec, Stack
+from moduformer.families.family import TIED, Architecture, Family
 from moduformer.weights.config import Config, Get, HeadSize, TokenIds, key
 from moduformer.weights.plan import NATIVE_ROWS
 
-BLOCKS = ("encoder.pattern.*", "decoder.pattern.*")
-ATTENTIONS = (*(f"{block}.attention" for block in BLOCKS), "decoder.pattern.*.cross_attention")
+BLOCKS = "[encoder decoder].pattern.*"
+ATTENTIONS = f"{BLOCKS}.[attention cross_attention]"
 
 
 @dataclass(frozen=True)
@@ -42,25 +42,23 @@ FAMILY = Family(
         embedding=Embedding(512, Sinusoids()),
         encoder=stack(False),
         decoder=stack(True),
-        heads=(Head("language-model", tied=True, bias=False),),
+        heads=(TIED,),
     ),
     rules=(
         key("vocab_size", "vocab", default=37000),
         Width(),
         key("encoder_layers", "encoder.layers", default=6),
         key("decoder_layers", "decoder.layers", default=6),
-        key("num_heads", *(f"{part}.{n}" for part in ATTENTIONS for n in ("heads", "kv_heads")), default=8),
-        key("d_ff", *(f"{block}.feed_forward.width" for block in BLOCKS), default=2048),
-        key("layer_norm_eps", *(f"{block}.norm.eps" for block in BLOCKS), default=1e-6),
-        key("dropout", *(f"{block}.dropout" for block in BLOCKS), "embedding.dropout", default=0.1),
-        HeadSize("d_model", "num_heads", tuple(f"{part}.head_dim" for part in ATTENTIONS), (512, 8), "d_k"),
+        key("num_heads", f"{ATTENTIONS}.[heads kv_heads]", default=8),
+        key("d_ff", f"{BLOCKS}.feed_forward.width", default=2048),
+        key("layer_norm_eps", f"{BLOCKS}.norm.eps", default=1e-6),
+        key("dropout", f"{BLOCKS}.dropout", "embedding.dropout", default=0.1),
+        HeadSize("d_model", "num_heads", (f"{ATTENTIONS}.head_dim",), (512, 8), "d_k"),
         TokenIds(pad=0, bos=1, eos=2, decoder_start=1),
     ),
     rows=NATIVE_ROWS,
     architectures={
-        "TransformerForConditionalGeneration": Architecture(
-            (Head("language-model", tied=True, bias=False),), prefix=""
-        ),
+        "TransformerForConditionalGeneration": Architecture((TIED,), prefix=""),
         "TransformerModel": Architecture(prefix=""),
     },
 )
