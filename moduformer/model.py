@@ -320,8 +320,7 @@ class Model(nn.Module):
                 target = Batch.from_padded(decoder_input_ids, decoder_attention_mask, order=order)
             else:
                 batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, task_type_ids)
-                if self.spec.head("classify") or self.spec.head("span"):
-                    target = batch.shift_right(self._decoder_start())
+                target = self.source_again(batch)
         else:
             batch = Batch.from_padded(input_ids, attention_mask, token_type_ids, task_type_ids)
         beside = self.vision is not None and (self.vision.settings.injection == "beside" or not use_itm_head)
@@ -455,6 +454,14 @@ class Model(nn.Module):
         else:
             first = ids.new_full((ids.shape[0], 1), start)
         return torch.cat((first, ids[:, :-1]), dim=1)
+
+    def source_again(self, batch: Batch) -> Batch | None:
+        """The source shifted, as the decoder of an encoder-decoder reads it for a label or a span; None of others."""
+        if self.encoder is None or self.decoder is None:
+            return None
+        if self.spec.head("classify") is None and self.spec.head("span") is None:
+            return None
+        return batch.shift_right(self._decoder_start())
 
     def _decoder_start(self) -> int | None:
         """What a target begins with; None is its own last token."""

@@ -30,8 +30,8 @@ def predict(model: Model, examples: Encoded, head: str = "classify", tokens: int
     """
     results: Tensor | None = None
     for rows in evaluation_batches(examples.lengths, tokens):
-        batch = _batch(model, examples, rows)
-        found = batch.restore(model.run(batch).heads[head]).float().cpu()
+        batch = batch_of(model, examples, rows)
+        found = batch.restore(model.run(batch, model.source_again(batch)).heads[head]).float().cpu()
         if results is None:
             results = found.new_empty(len(examples), *found.shape[1:])
         results[torch.from_numpy(rows)] = found
@@ -44,8 +44,8 @@ def predict_tokens(model: Model, examples: Encoded, head: str = "tag", tokens: i
     """A head's logits for every token, one `[tokens, outputs]` a row, for heads that give one result a token."""
     results: list[Tensor] = [torch.empty(0)] * len(examples)
     for rows in evaluation_batches(examples.lengths, tokens):
-        batch = _batch(model, examples, rows)
-        parts = model.run(batch).heads[head].float().cpu().split(list(batch.rows.lengths))
+        batch = batch_of(model, examples, rows)
+        parts = model.run(batch, model.source_again(batch)).heads[head].float().cpu().split(list(batch.rows.lengths))
         for place, part in zip(batch.order, parts):
             results[int(rows[place])] = part
     return results
@@ -58,7 +58,7 @@ def mean_features(model: Model, examples: Encoded, tokens: int = TOKENS) -> np.n
     assert stack is not None
     features = np.empty((len(examples), model.spec.out_dim), dtype=np.float32)
     for rows in evaluation_batches(examples.lengths, tokens):
-        batch = _batch(model, examples, rows)
+        batch = batch_of(model, examples, rows)
         hidden = stack(model.embedding(batch), batch.rows).float()
         summed = hidden.new_zeros(len(rows), hidden.shape[1]).index_add_(0, batch.rows.row_of, hidden)
         lengths = torch.tensor(batch.rows.lengths, device=hidden.device).unsqueeze(1)
@@ -84,7 +84,8 @@ def mean_loss(
     return summed / weight if weight else float("nan")
 
 
-def _batch(model: Model, examples: Encoded, rows: np.ndarray) -> Batch:
+def batch_of(model: Model, examples: Encoded, rows: np.ndarray) -> Batch:
+    """Some of the rows as a batch on the model's device; its results come back in this order by `Batch.restore`."""
     segments = examples.segments
     return Batch.from_lists(
         [examples.ids.row(int(i)) for i in rows],
