@@ -7,7 +7,7 @@ from typing import Any
 from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
 from moduformer.errors import CheckpointError
 from moduformer.families.family import Architecture, Family
-from moduformer.families.vit import tower, tower_rules
+from moduformer.families.image_encoder import tower, tower_rules
 from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Nested, Rule, TokenIds, key
 from moduformer.weights.plan import Row
 
@@ -16,7 +16,6 @@ SEEN = Head("pool", reads="first", norm=NORM)
 READ = Head("pool", reads="first-eos")
 EMBED = Head("embed", reads="pool", outputs=512, bias=False)
 TEXT = "encoder.pattern.*"
-SEEING = "vision.stack.pattern.*"
 VISION = replace(tower(NORM, 224, 32, "gelu_sigmoid"), stack=replace(tower(NORM).stack, final_norm=None))
 VISION = replace(VISION, patches=replace(VISION.patches, bias=False, norm=NORM))
 
@@ -73,10 +72,8 @@ TEXT_RULES: tuple[Rule, ...] = (
     EndOfText(),
 )
 VISION_RULES: tuple[Rule, ...] = (
-    *tower_rules(768, 12, 12, 3072, 224, 32, 1e-5),
+    *tower_rules(768, 12, 12, 3072, 224, 32, 1e-5, "quick_gelu"),
     key("num_channels", "vision.patches.channels", default=3),
-    key("hidden_act", f"{SEEING}.feed_forward.activation", default="quick_gelu", table=ACTIVATIONS),
-    key("attention_dropout", f"{SEEING}.attention.dropout", default=0.0),
 )
 
 
@@ -84,9 +81,8 @@ def layers(lead: str, name: str) -> tuple[Row, ...]:
     """The rows of one of the two stacks."""
     file = f"{lead}encoder.layers.{{i}}"
     return (
-        Row(f"{file}.layer_norm1", f"{name}.{{i}}.attention_norm_in"),
-        *(Row(f"{file}.self_attn.{part}_proj", f"{name}.{{i}}.attention.{part}") for part in ("q", "k", "v", "out")),
-        Row(f"{file}.layer_norm2", f"{name}.{{i}}.feed_forward_norm_in"),
+        Row(f"{file}.layer_norm[1 2]", f"{name}.{{i}}.[attention feed_forward]_norm_in"),
+        Row(f"{file}.self_attn.[q k v out]_proj", f"{name}.{{i}}.attention.[q k v out]"),
         Row(f"{file}.mlp.[fc1 fc2]", f"{name}.{{i}}.feed_forward.[up down]"),
     )
 
@@ -95,8 +91,7 @@ def vision_rows(lead: str, pool: str) -> tuple[Row, ...]:
     """The rows of the image encoder; `pool` is whose head its last norm belongs to."""
     return (
         Row(f"{lead}embeddings.class_embedding", "vision.patches.class_token"),
-        Row(f"{lead}embeddings.patch_embedding", "vision.patches.projection"),
-        Row(f"{lead}embeddings.position_embedding", "vision.patches.positions"),
+        Row(f"{lead}embeddings.[patch position]_embedding", "vision.patches.[projection positions]"),
         Row(f"{lead}pre_layrnorm", "vision.patches.norm"),
         *layers(lead, "vision.stack"),
         Row(f"{lead}post_layernorm", f"{pool}.norm"),
@@ -106,8 +101,7 @@ def vision_rows(lead: str, pool: str) -> tuple[Row, ...]:
 def text_rows(lead: str) -> tuple[Row, ...]:
     """The rows of the text encoder."""
     return (
-        Row(f"{lead}embeddings.token_embedding", "embedding.tokens"),
-        Row(f"{lead}embeddings.position_embedding", "embedding.positions"),
+        Row(f"{lead}embeddings.[token position]_embedding", "embedding.[tokens positions]"),
         *layers(lead, "encoder"),
         Row(f"{lead}final_layer_norm", "encoder.norm"),
     )
@@ -122,53 +116,22 @@ TEXT_SPEC = Spec(
 )
 BUFFERS = (r"(.*\.)?embeddings\.position_ids",)
 
-FAMILIES = {
-    "clip": Family(
-        model_type="clip",
-        template=replace(TEXT_SPEC, vision=replace(VISION, temperature=True)),
-        rules=(
-            Nested("text_config", TEXT_RULES),
-            Nested("vision_config", VISION_RULES),
-            Repeated("text_config_dict", "text_config"),
-            Repeated("vision_config_dict", "vision_config"),
-            key("projection_dim", "heads.embed.outputs", "vision.heads.embed.outputs", default=512),
-        ),
-        rows=(
-            *text_rows("text_model."),
-            *vision_rows("vision_model.", "vision.heads.pool"),
-            Row("text_projection", "heads.embed"),
-            Row("visual_projection", "vision.heads.embed"),
-            Row("logit_scale", "vision.logit_scale"),
-        ),
-        architectures={"CLIPModel": Architecture((READ, EMBED), image_heads=(SEEN, EMBED))},
-        unused=BUFFERS,
+FAMILY = Family(
+    model_type="clip",
+    template=replace(TEXT_SPEC, vision=replace(VISION, temperature=True)),
+    rules=(
+        Nested("text_config", TEXT_RULES),
+        Nested("vision_config", VISION_RULES),
+        Repeated("text_config_dict", "text_config"),
+        Repeated("vision_config_dict", "vision_config"),
+        key("projection_dim", "[heads vision.heads].embed.outputs", default=512),
     ),
-    "clip_text_model": Family(
-        model_type="clip_text_model",
-        template=TEXT_SPEC,
-        rules=(*TEXT_RULES, key("projection_dim", "heads.embed.outputs", default=512)),
-        rows=(*text_rows(""), Row("text_projection", "heads.embed", head=True)),
-        architectures={
-            "CLIPTextModel": Architecture((READ,), prefix=""),
-            "CLIPTextModelWithProjection": Architecture((READ, EMBED)),
-        },
-        prefix="text_model.",
-        unused=BUFFERS,
+    rows=(
+        *text_rows("text_model."),
+        *vision_rows("vision_model.", "vision.heads.pool"),
+        Row("[text visual]_projection", "[heads vision.heads].embed"),
+        Row("logit_scale", "vision.logit_scale"),
     ),
-    "clip_vision_model": Family(
-        model_type="clip_vision_model",
-        template=Spec(vocab=0, dim=768, embedding=Embedding(768), vision=VISION),
-        rules=(
-            *VISION_RULES,
-            key("hidden_size", "dim", "embedding.width", default=768),
-            key("projection_dim", "heads.embed.outputs", default=512),
-        ),
-        rows=(*vision_rows("", "heads.pool"), Row("visual_projection", "heads.embed", head=True)),
-        architectures={
-            "CLIPVisionModel": Architecture((SEEN,), prefix=""),
-            "CLIPVisionModelWithProjection": Architecture((SEEN, EMBED)),
-        },
-        prefix="vision_model.",
-        unused=BUFFERS,
-    ),
-}
+    architectures={"CLIPModel": Architecture((READ, EMBED), image_heads=(SEEN, EMBED))},
+    unused=BUFFERS,
+)

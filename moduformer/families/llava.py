@@ -69,8 +69,7 @@ FAMILY = compose(
     ),
     rows=(
         *vision_rows("vision_tower.", "vision.heads.pool"),
-        Row("multi_modal_projector.linear_1", "vision.bridge.first"),
-        Row("multi_modal_projector.linear_2", "vision.bridge.second"),
+        Row("multi_modal_projector.linear_[1 2]", "vision.bridge.[first second]"),
     ),
     image_heads=(SEEN,),
     older_names=(("vision_tower.vision_model.", "vision_tower."),),

@@ -9,14 +9,15 @@ from typing import Any
 
 from moduformer.architecture import Norm, Projector
 from moduformer.errors import CheckpointError
-from moduformer.families.blip import layers
-from moduformer.families.blip_2 import BRIDGE, FILE, NAME, QFORMER_RULES, VISION, VISION_RULES
+from moduformer.families import qformer
+from moduformer.families.blip_2 import RULES, VISION, VISION_RULES
 from moduformer.families.family import Family
+from moduformer.families.image_encoder import CLASS_TOKEN, POSITIONS
 from moduformer.families.llama import FAMILY as LLAMA
+from moduformer.families.qformer import BRIDGE
 from moduformer.families.vision_language import compose
 from moduformer.weights.config import Config, Get, Nested, Rule, key
 from moduformer.weights.plan import Row
-from moduformer.weights.views import Axes
 
 EYE, SEEN = "visual_encoder.blocks.{i}", "vision.stack.{i}"
 
@@ -27,24 +28,18 @@ LN_VISION = Norm(eps=1e-5)
 BLOCK = replace(PLAIN, attention=replace(PLAIN.attention, key_bias=False))
 
 EYE_ROWS = (
-    Row("visual_encoder.cls_token", "vision.patches.class_token", Axes("() () d", "d")),
-    Row("visual_encoder.pos_embed", "vision.patches.positions.weight", Axes("() v d", "v d")),
+    Row("visual_encoder.cls_token", "vision.patches.class_token", CLASS_TOKEN),
+    Row("visual_encoder.pos_embed", "vision.patches.positions.weight", POSITIONS),
     Row("visual_encoder.patch_embed.proj", "vision.patches.projection"),
-    Row(f"{EYE}.norm1", f"{SEEN}.attention_norm_in"),
-    Row(f"{EYE}.attn.qkv.weight", f"{SEEN}.attention.qkv.weight"),
-    Row(f"{EYE}.attn.q_bias", f"{SEEN}.attention.q.bias"),
-    Row(f"{EYE}.attn.v_bias", f"{SEEN}.attention.v.bias"),
+    Row(f"{EYE}.norm[1 2]", f"{SEEN}.[attention feed_forward]_norm_in"),
+    Row(f"{EYE}.attn.[qkv.weight q_bias v_bias]", f"{SEEN}.attention.[qkv.weight q.bias v.bias]"),
     Row(f"{EYE}.attn.proj", f"{SEEN}.attention.out"),
-    Row(f"{EYE}.norm2", f"{SEEN}.feed_forward_norm_in"),
     Row(f"{EYE}.mlp.[fc1 fc2]", f"{SEEN}.feed_forward.[up down]"),
     Row("ln_vision", "vision.stack.norm"),
 )
 QFORMER_ROWS = (
-    Row("query_tokens", f"{BRIDGE}.queries", Axes("() q d", "q d")),
+    *qformer.rows("Qformer.bert.encoder.layer.{i}", "self"),
     Row("Qformer.bert.embeddings.LayerNorm", f"{BRIDGE}.norm"),
-    *layers(f"Qformer.bert.{FILE.removeprefix('qformer.')}", NAME),
-    Row("Qformer.bert.encoder.layer.{i}.[intermediate output]_query.dense", f"{NAME}.feed_forward.[up down]"),
-    Row("Qformer.bert.encoder.layer.{i}.output_query.LayerNorm", f"{NAME}.feed_forward_norm_res"),
     Row("llama_proj", f"{BRIDGE}.projection"),
 )
 JOINED = Projector(joined=4)
@@ -77,7 +72,7 @@ def family(config: Config) -> Family:
 def _variant(asked: bool) -> Family:
     vision = replace(VISION, image_token=32000, stack=replace(VISION.stack, pattern=(BLOCK,), final_norm=LN_VISION))
     qformer: tuple[Rule, ...] = (
-        Nested("qformer_config", QFORMER_RULES),
+        Nested("qformer_config", RULES),
         key("num_query_tokens", f"{BRIDGE}.queries", default=32),
     )
     return compose(

@@ -8,14 +8,14 @@ from typing import Any
 
 from moduformer.architecture import Attention, FeedForward, Norm, Resampler
 from moduformer.errors import CheckpointError
+from moduformer.families.image_encoder import CLASS_TOKEN, POSITIONS, tower, tower_rules
 from moduformer.families.llama import FAMILY as LLAMA
 from moduformer.families.vision_language import compose
-from moduformer.families.vit import tower, tower_rules
 from moduformer.weights.config import Config, Get, HeadSize, Nested, Only, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
 
-BRIDGE, SEEING = "vision.bridge", "vision.stack.pattern.*"
+BRIDGE = "vision.bridge"
 NORM = Norm(eps=1e-6)
 LATENTS = Resampler(
     64,
@@ -65,8 +65,7 @@ FAMILY = compose(
         Nested(
             "vision_config",
             (
-                *tower_rules(1024, 24, 16, 4096, 224, 14, 1e-6),
-                key("attention_dropout", f"{SEEING}.attention.dropout", default=0.0),
+                *tower_rules(1024, 24, 16, 4096, 224, 14, 1e-6, "quick_gelu"),
                 Only("hidden_act", ("quick_gelu",)),
                 Only("num_channels", (3,)),
             ),
@@ -89,24 +88,20 @@ FAMILY = compose(
         key("image_token_index", "vision.image_token", default=-1),
     ),
     rows=(
-        Row("vision_model.embeddings.cls_token", "vision.patches.class_token", Axes("() () d", "d")),
-        Row("vision_model.embeddings.position_embedding", "vision.patches.positions.weight", Axes("() v d", "v d")),
-        Row("vision_model.embeddings.patch_embed", "vision.patches.projection"),
-        Row("vision_model.embeddings.pre_layernorm", "vision.patches.norm"),
-        Row(f"{EYE}.input_layernorm", f"{SEEN}.attention_norm_in"),
+        Row("vision_model.embeddings.cls_token", "vision.patches.class_token", CLASS_TOKEN),
+        Row("vision_model.embeddings.position_embedding", "vision.patches.positions.weight", POSITIONS),
+        Row("vision_model.embeddings.[patch_embed pre_layernorm]", "vision.patches.[projection norm]"),
+        Row(f"{EYE}.[input post_attention]_layernorm", f"{SEEN}.[attention feed_forward]_norm_in"),
         Row(f"{EYE}.self_attn.query_key_value", f"{SEEN}.attention.qkv", Axes("(h n d) in", "(n h d) in")),
         Row(f"{EYE}.self_attn.dense", f"{SEEN}.attention.out"),
-        Row(f"{EYE}.post_attention_layernorm", f"{SEEN}.feed_forward_norm_in"),
         Row(f"{EYE}.mlp.[fc1 fc2]", f"{SEEN}.feed_forward.[up down]"),
         Row("vision_model.post_layernorm", "vision.stack.norm"),
         Row("query_tokens", f"{BRIDGE}.queries", Axes("() q d", "q d")),
-        Row(f"{FILE}.[attention.query attention.key attention.value output.out_proj]", f"{NAME}.attention.[q k v out]"),
-        Row(f"{FILE}.output.norm2", f"{NAME}.feed_forward_norm"),
-        Row(f"{FILE}.output.mlp.[w1 w2 w3]", f"{NAME}.feed_forward.[gate down value]"),
-        Row(f"{FILE}.output.mlp.ffn_ln", f"{NAME}.feed_forward.norm"),
-        Row(f"{FILE}.norm1", f"{NAME}.query_norm"),
-        Row(f"{FILE}.normk", f"{NAME}.image_norm"),
+        Row(f"{FILE}.attention.[query key value]", f"{NAME}.attention.[q k v]"),
+        Row(f"{FILE}.output.[out_proj norm2]", f"{NAME}.[attention.out feed_forward_norm]"),
+        Row(f"{FILE}.output.mlp.[w1 w2 w3 ffn_ln]", f"{NAME}.feed_forward.[gate down value norm]"),
+        Row(f"{FILE}.[norm1 normk]", f"{NAME}.[query image]_norm"),
         Row("abstractor.visual_fc", f"{BRIDGE}.projection"),
-        Row("abstractor.vit_eos", f"{BRIDGE}.end", Axes("() () d", "d")),
+        Row("abstractor.vit_eos", f"{BRIDGE}.end", CLASS_TOKEN),
     ),
 )

@@ -4,9 +4,7 @@ CLIP's patches, resampled to 64 vectors; between the layers of a LLaMA or an MPT
 MultiModal-GPT (Gong et al. 2023, arXiv 2305.04790) is OpenFlamingo-9B with LoRA, and looks at the next image.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from moduformer.architecture import Attention, FeedForward, GatedCrossAttention, Norm, Resampler, Stack
@@ -15,7 +13,7 @@ from moduformer.families.clip import SEEN, VISION, VISION_RULES, vision_rows
 from moduformer.families.family import Family
 from moduformer.families.llama import FAMILY as LLAMA
 from moduformer.families.mpt import FAMILY as MPT
-from moduformer.families.vision_language import compose
+from moduformer.families.vision_language import compose, text_kind
 from moduformer.weights.config import Config, Get, Multiple, Nested, Only, Rule, key
 from moduformer.weights.plan import Row
 
@@ -54,34 +52,18 @@ def gate_rows(stack: str) -> tuple[Row, ...]:
     """The rows of a decoder's gated layers."""
     file, name = f"lang_encoder.{stack}.{{i}}.gated_cross_attn_layer", "decoder.{i}.gated_cross_attention"
     return (
-        Row(f"{file}.attn_gate", f"{name}.attention_gate"),
-        Row(f"{file}.attn.norm", f"{name}.attention_norm"),
-        Row(f"{file}.attn.to_q", f"{name}.attention.q"),
-        Row(f"{file}.attn.to_kv", f"{name}.attention.kv"),
-        Row(f"{file}.attn.to_out", f"{name}.attention.out"),
-        Row(f"{file}.ff_gate", f"{name}.feed_forward_gate"),
-        Row(f"{file}.feed_forward.0", f"{name}.feed_forward_norm"),
-        Row(f"{file}.feed_forward.[1 3]", f"{name}.feed_forward.[up down]"),
+        Row(f"{file}.[attn ff]_gate", f"{name}.[attention feed_forward]_gate"),
+        Row(f"{file}.attn.[norm to_q to_kv to_out]", f"{name}.attention[_norm .q .kv .out]"),
+        Row(f"{file}.feed_forward.[0 1 3]", f"{name}.feed_forward[_norm .up .down]"),
     )
 
 
-def resampler_rows() -> tuple[Row, ...]:
-    """The rows of the resampler."""
-    parts = (
-        ("norm_media", "image_norm"),
-        ("norm_latents", "query_norm"),
-        ("to_q", "attention.q"),
-        ("to_kv", "attention.kv"),
-        ("to_out", "attention.out"),
-        ("feed_forward.0", "feed_forward_norm"),
-        ("feed_forward.1", "feed_forward.up"),
-        ("feed_forward.3", "feed_forward.down"),
-    )
-    return (
-        Row("perceiver.latents", f"{BRIDGE}.queries"),
-        *(Row(f"perceiver.layers.{{i}}.{a}", f"{BRIDGE}.layers.{{i}}.{b}") for a, b in parts),
-        Row("perceiver.norm", f"{BRIDGE}.norm"),
-    )
+RESAMPLER_ROWS = (
+    Row("perceiver.[latents norm]", f"{BRIDGE}.[queries norm]"),
+    Row("perceiver.layers.{i}.norm_[media latents]", f"{BRIDGE}.layers.{{i}}.[image query]_norm"),
+    Row("perceiver.layers.{i}.to_[q kv out]", f"{BRIDGE}.layers.{{i}}.attention.[q kv out]"),
+    Row("perceiver.layers.{i}.feed_forward.[0 1 3]", f"{BRIDGE}.layers.{{i}}.feed_forward[_norm .up .down]"),
+)
 
 
 @dataclass(frozen=True)
@@ -107,15 +89,6 @@ OLDER = (
     *((f"perceiver.layers.{i}.1.", f"perceiver.layers.{i}.feed_forward.") for i in range(LATENTS.layers)),
     (".gated_cross_attn_layer.ff.", ".gated_cross_attn_layer.feed_forward."),
 )
-
-
-def family(model_type: str, config: Config) -> Family:
-    """The family of a config, by its language model. Raises `CheckpointError` for one that is not here."""
-    given = config.get("text_config") or {}
-    kind = given.get("model_type", "llama") if isinstance(given, Mapping) else given
-    if not isinstance(kind, str) or kind not in TEXTS:
-        raise CheckpointError(f"config.json: text_config.model_type is {kind!r:.80}; supported: {', '.join(TEXTS)}")
-    return _with_text(model_type, TEXTS[kind])
 
 
 def _with_text(model_type: str, text: Text) -> Family:
@@ -151,11 +124,11 @@ def _with_text(model_type: str, text: Text) -> Family:
         rows=(
             *gate_rows(text.stack),
             *vision_rows("vision_encoder.vision_model.", "vision.heads.pool"),
-            *resampler_rows(),
+            *RESAMPLER_ROWS,
         ),
         image_heads=(SEEN,),
         older_names=OLDER,
-        variant=partial(family, model_type),
+        variant=lambda config: _with_text(model_type, TEXTS[text_kind(config, TEXTS, "llama")]),
     )
     # Not the key above but the language model's own config says whether its tables are tied.
     return replace(made, rules=rules)

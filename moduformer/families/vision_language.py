@@ -1,10 +1,11 @@
 """A language model and an image encoder as one family: the text's own rules and rows, one level down."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from moduformer.architecture import Head, Vision
+from moduformer.errors import CheckpointError
 from moduformer.families.family import Architecture, Family
 from moduformer.weights.config import Config, Get, Nested, Rule
 from moduformer.weights.plan import Row
@@ -25,6 +26,15 @@ class TiedAbove:
     def write(self, get: Get) -> dict[str, Any]:
         """The key above."""
         return {"tie_word_embeddings": get("heads.language-model.tied")}
+
+
+def text_kind(config: Config, known: Iterable[str], default: str) -> str:
+    """The `model_type` of a config's `text_config`. Raises `CheckpointError` for one that is not `known`."""
+    given = config.get("text_config") or {}
+    kind = given.get("model_type", default) if isinstance(given, Mapping) else given
+    if not isinstance(kind, str) or kind not in known:
+        raise CheckpointError(f"config.json: text_config.model_type is {kind!r:.80}; supported: {', '.join(known)}")
+    return kind
 
 
 def text_rows(text: Family, architecture: str, lead: str) -> tuple[Row, ...]:
