@@ -38,6 +38,13 @@ TASKS = {
     "text-classification": Task(
         "text_classification", "TextClassification", hub="distilbert/distilbert-base-uncased-finetuned-sst-2-english"
     ),
+    "feature-extraction": Task(
+        "feature_extraction", "FeatureExtraction", hub="distilbert/distilbert-base-cased", here="minilm"
+    ),
+    "fill-mask": Task("fill_mask", "FillMask", hub="distilbert/distilroberta-base"),
+    "zero-shot-classification": Task(
+        "zero_shot_classification", "ZeroShotClassification", hub="facebook/bart-large-mnli"
+    ),
 }
 """Every task by the name that Hugging Face gives it."""
 
@@ -128,7 +135,7 @@ def _with_its_task(model: Any) -> tuple[Model, str]:
         raise PipelineError(f"name a task or a model; tasks are {', '.join(TASKS)}")
     loaded = model if isinstance(model, Model) else load(model)
     heads = {"classify": "text-classification", "tag": "token-classification", "span": "question-answering",
-             "masked-language-model": "fill-mask", "language-model": "text-generation"}  # fmt: skip
+             "masked-lm": "fill-mask", "language-model": "text-generation"}  # fmt: skip
     for head in loaded.spec.heads:
         if head.kind in heads:
             return loaded, heads[head.kind]
