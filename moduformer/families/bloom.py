@@ -52,7 +52,6 @@ FAMILY = Family(
     prefix="transformer.",
     dialects=dialect(
         "bloom",
-        "bloom",
         "BloomForCausalLM",
         (*FUSED_ROWS, *PRE_NORMS),
         {**SIZES, "layer_norm_epsilon": "attention.layer_norm_epsilon"},

@@ -8,16 +8,7 @@ same model type.
 from dataclasses import dataclass, replace
 from typing import Any
 
-from moduformer.architecture import (
-    Attention,
-    Block,
-    Embedding,
-    FeedForward,
-    Infilling,
-    Norm,
-    Rotary,
-    Spec,
-)
+from moduformer.architecture import Attention, Block, Embedding, FeedForward, Infilling, Norm, Rotary, Spec
 from moduformer.errors import CheckpointError
 from moduformer.families.chatglm2 import FAMILY as CHATGLM2
 from moduformer.families.family import TIED, Architecture, Family, decoder

@@ -122,7 +122,6 @@ FAMILY = Family(
     prefix="transformer.",
     dialects=dialect(
         "falcon",
-        "falcon",
         "FalconForCausalLM",
         (
             *FUSED_ROWS,

@@ -41,5 +41,5 @@ FAMILY = Family(
     prefix="model.",
     unused=LLAMA.unused,
     # llama.cpp adds the one to the norms' weights, and leaves the output out because it is tied.
-    dialects=dialect("gemma", "gemma", "GemmaForCausalLM", gated_rows(plus=1.0)),
+    dialects=dialect("gemma", "GemmaForCausalLM", gated_rows(plus=1.0)),
 )

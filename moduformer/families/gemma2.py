@@ -77,7 +77,6 @@ FAMILY = Family(
     unused=LLAMA.unused,
     dialects=dialect(
         "gemma2",
-        "gemma2",
         "Gemma2ForCausalLM",
         (
             *gated_rows(plus=1.0),

@@ -34,12 +34,10 @@ PERHAPS = {
 """Those that may be there."""
 
 
-def read_header(
-    header: Header, name: str, model_type: str, architecture: str, keys: Mapping[str, str]
-) -> dict[str, Any]:
+def read_header(header: Header, name: str, architecture: str, keys: Mapping[str, str]) -> dict[str, Any]:
     """The config of a file whose `general.architecture` is `name`. Raises `KeyError` naming a field that is absent."""
     config: dict[str, Any] = {
-        "model_type": model_type,
+        "model_type": name,
         "architectures": [architecture],
         "vocab_size": header.get(f"{name}.vocab_size") or len(header["tokenizer.ggml.tokens"]),
         "tie_word_embeddings": "output.weight" not in header["tensor_names"],
@@ -67,16 +65,13 @@ def read_header(
 
 def dialect(
     name: str,
-    model_type: str,
     architecture: str,
     rows: tuple[Row, ...],
     keys: Mapping[str, str] = LLAMA_LIKE,
     more: Callable[[Header], dict[str, Any]] = lambda header: {},
 ) -> dict[str, Dialect]:
-    """A family's table of dialects; `more` are keys that only this family's header has."""
-    return {
-        "gguf": Dialect(lambda header: read_header(header, name, model_type, architecture, keys) | more(header), rows)
-    }
+    """A family's table of dialects; `name` is llama.cpp's and ours, `more` are keys that only this header has."""
+    return {"gguf": Dialect(lambda header: read_header(header, name, architecture, keys) | more(header), rows)}
 
 
 def gated_rows(turned: Axes | None = None, plus: float = 0.0) -> tuple[Row, ...]:

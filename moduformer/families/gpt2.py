@@ -1,12 +1,9 @@
 """GPT-2 (Radford et al. 2019): a pre-norm decoder with learned positions and the output tied to the embedding."""
 
-from dataclasses import dataclass
-from typing import Any
-
 from moduformer.architecture import Attention, Block, Embedding, FeedForward, LearnedPositions, Norm, Spec
 from moduformer.families.family import DECODER_HEADS, TIED, Family, decoder, decoder_architectures
 from moduformer.families.gguf import FUSED_ROWS, PRE_NORMS, dialect
-from moduformer.weights.config import ACTIVATIONS, Config, Get, HeadSize, Multiple, Only, TokenIds, key
+from moduformer.weights.config import ACTIVATIONS, HeadSize, Multiple, Only, TokenIds, key
 from moduformer.weights.plan import Row
 from moduformer.weights.views import Axes
 
@@ -21,19 +18,6 @@ GGUF = {
     "layer_norm_epsilon": "attention.layer_norm_epsilon",
 }
 LAYER = Block(Attention(12, 64, 12), FeedForward(3072, "gelu_tanh"), Norm(eps=1e-5), norm_at=("in",))
-
-
-@dataclass(frozen=True)
-class ScoreScale:
-    """Whether scores are scaled by the head's size."""
-
-    def read(self, config: Config) -> dict[str, Any]:
-        """False means a scale of 1."""
-        return {f"{BLOCK}.attention.scale": None if config.get("scale_attn_weights", True) else 1.0}
-
-    def write(self, get: Get) -> dict[str, Any]:
-        """True unless the scale is 1."""
-        return {"scale_attn_weights": get(f"{BLOCK}.attention.scale") is None}
 
 
 FAMILY = Family(
@@ -59,7 +43,7 @@ FAMILY = Family(
         key("tie_word_embeddings", "heads.language-model.tied", default=True),
         HeadSize("n_embd", "n_head", (f"{BLOCK}.attention.head_dim",), (768, 12)),
         Multiple("n_inner", "n_embd", (f"{BLOCK}.feed_forward.width",), 768),
-        ScoreScale(),
+        key("scale_attn_weights", f"{BLOCK}.attention.scale", default=True, table={True: None, False: 1.0}),
         TokenIds(bos=50256, eos=50256),
         Only("add_cross_attention", (False,)),
     ),
@@ -75,5 +59,5 @@ FAMILY = Family(
     architectures=decoder_architectures("GPT2", writer="LMHeadModel", language_model=TIED),
     prefix="transformer.",
     unused=(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)",),
-    dialects=dialect("gpt2", "gpt2", "GPT2LMHeadModel", (*FUSED_ROWS, *PRE_NORMS), GGUF),
+    dialects=dialect("gpt2", "GPT2LMHeadModel", (*FUSED_ROWS, *PRE_NORMS), GGUF),
 )

@@ -5,16 +5,7 @@ from typing import Any
 from moduformer.architecture import Attention, Block, Embedding, FeedForward, LearnedPositions, Norm, Spec
 from moduformer.errors import CheckpointError
 from moduformer.families.family import DECODER_HEADS, TIED, Family, decoder, decoder_architectures
-from moduformer.weights.config import (
-    ACTIVATIONS,
-    Config,
-    HeadSize,
-    LayerWindows,
-    Multiple,
-    TokenIds,
-    key,
-    layer_count,
-)
+from moduformer.weights.config import ACTIVATIONS, Config, HeadSize, LayerWindows, Multiple, TokenIds, key, layer_count
 from moduformer.weights.plan import Row
 
 BLOCK = "decoder.pattern.*"

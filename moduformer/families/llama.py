@@ -75,5 +75,5 @@ FAMILY = Family(
     architectures=architectures("Llama", span_prefix="transformer."),
     prefix="model.",
     unused=(r"(model\.)?(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",),
-    dialects=dialect("llama", "llama", "LlamaForCausalLM", gated_rows(PAIRED), more=head_size),
+    dialects=dialect("llama", "LlamaForCausalLM", gated_rows(PAIRED), more=head_size),
 )

@@ -4,8 +4,7 @@ BLIP-2's ViT-g and Q-Former, and one linear layer into a Vicuna. The version on 
 beside each other go into the linear layer. VPGTrans is a way of training the same network.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from moduformer.architecture import Norm, Projector
 from moduformer.errors import CheckpointError
@@ -16,7 +15,7 @@ from moduformer.families.image_encoder import CLASS_TOKEN, POSITIONS
 from moduformer.families.llama import FAMILY as LLAMA
 from moduformer.families.qformer import BRIDGE
 from moduformer.families.vision_language import compose
-from moduformer.weights.config import Config, Get, Nested, Rule, key
+from moduformer.weights.config import Config, Nested, Only, Rule, key
 from moduformer.weights.plan import Row
 
 EYE, SEEN = "visual_encoder.blocks.{i}", "vision.stack.{i}"
@@ -45,22 +44,6 @@ QFORMER_ROWS = (
 JOINED = Projector(joined=4)
 
 
-@dataclass(frozen=True)
-class Says:
-    """A key with one value, which tells a variant of the family from the others."""
-
-    name: str
-    value: Any
-
-    def read(self, config: Config) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def write(self, get: Get) -> dict[str, Any]:
-        """The key."""
-        return {self.name: self.value}
-
-
 def family(config: Config) -> Family:
     """The variant of a config: with a Q-Former, or four neighbouring patches joined. Raises `CheckpointError`."""
     asked = config.get("has_qformer", True)
@@ -87,7 +70,7 @@ def _variant(asked: bool) -> Family:
             # The norm after the image encoder is not part of it, and has the usual eps.
             key("ln_vision_eps", "vision.stack.final_norm.eps", default=1e-5),
             key("image_token_index", "vision.image_token", default=32000),
-            *(qformer if asked else (Says("has_qformer", False),)),
+            *(qformer if asked else (Only("has_qformer", (False,), written=True),)),
         ),
         rows=EYE_ROWS + (QFORMER_ROWS if asked else (Row("llama_proj", f"{BRIDGE}.first"),)),
         variant=family,

@@ -1,13 +1,8 @@
 """MPT (MosaicML 2023): GPT-2's order of layers with ALiBi, q, k and v that may be clipped, and no biases anywhere."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 from moduformer.architecture import ALiBi, Attention, Block, Embedding, FeedForward, Norm, Spec
-from moduformer.errors import CheckpointError
 from moduformer.families.family import DECODER_HEADS, TIED, Architecture, Family, decoder, decoder_architectures
-from moduformer.weights.config import Config, Get, HeadSize, Multiple, Only, TokenIds, key
+from moduformer.weights.config import HeadSize, Key, Multiple, Nested, Only, Rule, TokenIds, key
 from moduformer.weights.plan import Row
 
 BLOCK = "decoder.pattern.*"
@@ -19,45 +14,18 @@ LAYER = Block(
 )
 
 
-@dataclass(frozen=True)
-class AttentionSettings:
-    """The object `attn_config`. `alibi_bias_max` is read as MosaicML's code reads it; transformers ignores it."""
-
-    def read(self, config: Config) -> dict[str, Any]:
-        """The fields of an `Attention`; refuses what has no place in it."""
-        given = config.get("attn_config") or {}
-        if not isinstance(given, Mapping):
-            raise CheckpointError(f"config.json: attn_config must be an object, but is {given!r:.80}")
-        for rule in (
-            Only("attn_type", ("multihead_attention",)),
-            Only("prefix_lm", (False,)),
-            Only("qk_ln", (False,)),
-            Only("attn_uses_sequence_id", (False,)),
-            Only("alibi", (True,)),
-        ):
-            rule.read(given)
-        return {
-            f"{BLOCK}.attention.position.max_bias": float(given.get("alibi_bias_max", 8)),
-            f"{BLOCK}.attention.scale": given.get("softmax_scale"),
-            f"{BLOCK}.attention.clip": given.get("clip_qkv") or None,
-            f"{BLOCK}.attention.dropout": given.get("attn_pdrop", 0.0),
-        }
-
-    def write(self, get: Get) -> dict[str, Any]:
-        """The object, with the keys that are read."""
-        attention = get(f"{BLOCK}.attention")
-        if not isinstance(attention.position, ALiBi):
-            raise KeyError("attn_config")
-        found = {
-            "attn_type": "multihead_attention",
-            "alibi": True,
-            "alibi_bias_max": int(attention.position.max_bias),
-            "softmax_scale": attention.scale,
-            "clip_qkv": attention.clip,
-            "attn_pdrop": attention.dropout,
-        }
-        return {"attn_config": found}
-
+ATTENTION_RULES: tuple[Rule, ...] = (
+    # Read as MosaicML's code reads it; transformers ignores it.
+    Key("alibi_bias_max", (f"{BLOCK}.attention.position.max_bias",), 8, float, int),
+    key("softmax_scale", f"{BLOCK}.attention.scale"),
+    Key("clip_qkv", (f"{BLOCK}.attention.clip",), decode=lambda bound: bound or None),
+    key("attn_pdrop", f"{BLOCK}.attention.dropout", default=0.0),
+    Only("attn_type", ("multihead_attention",), written=True),
+    Only("alibi", (True,), written=True),
+    Only("prefix_lm", (False,)),
+    Only("qk_ln", (False,)),
+    Only("attn_uses_sequence_id", (False,)),
+)
 
 FAMILY = Family(
     model_type="mpt",
@@ -78,7 +46,7 @@ FAMILY = Family(
         key("tie_word_embeddings", "heads.language-model.tied", default=True),
         Multiple(None, "d_model", (f"{BLOCK}.feed_forward.width",), 2048),
         HeadSize("d_model", "n_heads", (f"{BLOCK}.attention.head_dim",), (2048, 16)),
-        AttentionSettings(),
+        Nested("attn_config", ATTENTION_RULES),
         TokenIds(),
         Only("expansion_ratio", (4,)),
         Only("no_bias", (True,)),

@@ -47,5 +47,5 @@ FAMILY = Family(
     architectures=architectures("Qwen2", span_prefix="transformer."),
     prefix="model.",
     unused=LLAMA.unused,
-    dialects=dialect("qwen2", "qwen2", "Qwen2ForCausalLM", gated_rows()),
+    dialects=dialect("qwen2", "Qwen2ForCausalLM", gated_rows()),
 )

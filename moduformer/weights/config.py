@@ -233,10 +233,13 @@ def layer_count(config: Config, name: str, default: int) -> int:
 
 @dataclass(frozen=True)
 class Only:
-    """A key that changes what is computed in a way no spec has: only these values are read, others are refused."""
+    """A key that changes what is computed in a way no spec has: only these values are read, others are refused.
+
+    It is written only where the format, or its own code, would take its absence to mean something else."""
 
     name: str
     values: tuple[Any, ...]
+    written: bool = False
 
     def read(self, config: Config) -> dict[str, Any]:
         """Nothing, or a `CheckpointError`."""
@@ -248,8 +251,8 @@ class Only:
         return {}
 
     def write(self, get: Get) -> dict[str, Any]:
-        """Nothing: the default says it."""
-        return {}
+        """The first value, or nothing where absence says it."""
+        return {self.name: self.values[0]} if self.written else {}
 
 
 @dataclass(frozen=True)
