@@ -112,7 +112,7 @@ def glam(size: Size) -> Spec:
     """
     attention = _attention(size, bias=False)
     dense = _block(size, RMS, attention, gated=True, bias=False)
-    pattern = (dense,)
+    pattern: tuple[Block, ...] = (dense,)
     if size.experts:
         experts = MixtureOfExperts(FeedForward(size.width, bias=False), size.experts, active=2)
         pattern = (Block(attention, experts, RMS, norm_at=("in",)), dense)

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from moduformer import __version__
-from moduformer.cli import architecture, classify, data, demo, generating, training
+from moduformer.cli import architecture, classify, data, demo, generating, planning, training
 from moduformer.errors import ModuformerError
 
 INTERRUPTED = 130
@@ -69,3 +69,4 @@ app.command("explore")(data.explore)
 app.command("show")(architecture.show)
 app.command("diff")(architecture.diff)
 app.command("convert")(architecture.convert)
+app.command("plan")(planning.plan)
