@@ -35,7 +35,7 @@ def plan(
             for name in ("a", "b", "e", "alpha", "beta")
         ),
     ]
-    facts(f"{flops:.3g} floating-point operations: L(N, D) = e + a / N^alpha + b / D^beta", ["", *laws], rows)
+    facts(f"{flops:.3g} operations: L(N, D) = e + a/N^alpha + b/D^beta", ["", *laws], rows)
     if left is not None:
         print(f"left of the objective: {left:.8f}")
 
