@@ -49,15 +49,11 @@ FAMILY = Family(
     ),
     rows=(
         Row("encoder", "embedding.tokens", also=(*everywhere("encoder_dp.emb"), "1.decoder")),
-        *(
-            Row(f"rnns.{{i}}.module.{name}", f"decoder.{{i}}.{name}")
-            for name in ("weight_ih_l0", "bias_ih_l0", "bias_hh_l0")
-        ),
+        Row("rnns.{i}.module.[weight_ih bias_ih bias_hh]_l0", "decoder.{i}.[weight_ih bias_ih bias_hh]_l0"),
         # What dropout leaves of the matrix, kept beside it by version 1; while a model is evaluated, all of it.
         Row("rnns.{i}.weight_hh_l0_raw", "decoder.{i}.weight_hh_l0", also=everywhere("rnns.{i}.module.weight_hh_l0")),
         Row("1.decoder", "heads.language-model", head=True),
-        Row("classifier.dense", "heads.classify.transform.dense", head=True),
-        Row("classifier.out", "heads.classify", head=True),
+        Row("classifier.[dense out]", "heads.[classify.transform.dense classify]", head=True),
     ),
     architectures={
         "AWDLSTMLanguageModel": Architecture((WRITE,)),

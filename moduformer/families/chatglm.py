@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from moduformer.architecture import Attention, Block, Embedding, FeedForward, Infilling, Norm, Rotary, Spec
-from moduformer.errors import CheckpointError
+from moduformer.families.blanks import Blanks
 from moduformer.families.chatglm2 import FAMILY as CHATGLM2
 from moduformer.families.family import TIED, Architecture, Family, decoder
 from moduformer.weights.config import Config, Get, HeadSize, Only, TokenIds, key, layer_count
@@ -34,34 +34,6 @@ class Residual:
     def write(self, get: Get) -> dict[str, Any]:
         """The number of layers."""
         return {"num_layers": get("decoder.layers")}
-
-
-@dataclass(frozen=True)
-class Blanks:
-    """The tokens that begin an answer and mark what it fills: keys of the config, and their defaults.
-
-    `running` are the names of those behind which positions run on."""
-
-    start: tuple[str, int]
-    blanks: tuple[tuple[str, int], ...]
-    running: tuple[str, ...] = ()
-
-    def read(self, config: Config) -> dict[str, Any]:
-        """The tokens of an `Infilling`."""
-        blanks = tuple(config.get(name, default) for name, default in self.blanks)
-        running = tuple(id for (name, _), id in zip(self.blanks, blanks) if name in self.running)
-        return {
-            "infilling.start": config.get(*self.start),
-            "infilling.blanks": blanks,
-            "infilling.running": running,
-        }
-
-    def write(self, get: Get) -> dict[str, Any]:
-        """The same keys. Raises `CheckpointError` for another number of blanks than the format has."""
-        blanks = get("infilling.blanks")
-        if len(blanks) != len(self.blanks):
-            raise CheckpointError(f"this format has {len(self.blanks)} kinds of blanks, not {len(blanks)}")
-        return {self.start[0]: get("infilling.start")} | {name: id for (name, _), id in zip(self.blanks, blanks)}
 
 
 LAYER = Block(

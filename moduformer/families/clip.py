@@ -62,7 +62,7 @@ TEXT_RULES: tuple[Rule, ...] = (
     key("hidden_size", "dim", "embedding.width", default=512),
     key("intermediate_size", f"{TEXT}.feed_forward.width", default=2048),
     key("num_hidden_layers", "encoder.layers", default=12),
-    key("num_attention_heads", f"{TEXT}.attention.heads", f"{TEXT}.attention.kv_heads", default=8),
+    key("num_attention_heads", f"{TEXT}.attention.[heads kv_heads]", default=8),
     key("max_position_embeddings", "embedding.positions.max", default=77),
     key("hidden_act", f"{TEXT}.feed_forward.activation", default="quick_gelu", table=ACTIVATIONS),
     key("layer_norm_eps", f"{TEXT}.norm.eps", "encoder.final_norm.eps", default=1e-5),

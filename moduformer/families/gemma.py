@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from moduformer.architecture import Attention, Block, FeedForward, Norm, Rotary, Stack
-from moduformer.families.family import Family
+from moduformer.architecture import Attention, Block, FeedForward, Norm, Rotary
+from moduformer.families.family import Family, decoder
 from moduformer.families.gguf import dialect, gated_rows
 from moduformer.families.llama import BLOCK, architectures, without_keys
 from moduformer.families.llama import FAMILY as LLAMA
@@ -16,7 +16,7 @@ LAYER = Block(
     NORM,
     norm_at=("in",),
 )
-TEMPLATE = replace(LLAMA.template, decoder=Stack(28, (LAYER,), causal=True, final_norm=NORM))
+TEMPLATE = replace(LLAMA.template, decoder=decoder(28, LAYER))
 RULES = (
     *without_keys("hidden_act", "mlp_bias"),
     key("vocab_size", "vocab", default=256000),

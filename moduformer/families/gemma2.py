@@ -3,9 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from moduformer.architecture import Stack
-from moduformer.families.family import Family
-from moduformer.families.gemma import LAYER, NORM, RULES, TEMPLATE
+from moduformer.families.family import Family, decoder
+from moduformer.families.gemma import LAYER, RULES, TEMPLATE
 from moduformer.families.gguf import Header, dialect, gated_rows
 from moduformer.families.llama import BLOCK, architectures
 from moduformer.families.llama import FAMILY as LLAMA
@@ -39,18 +38,15 @@ def write_windows(windows: list[int | None]) -> dict[str, Any]:
 def query_scalar(header: Header) -> dict[str, Any]:
     """What a GGUF header leaves out: the 27B, which has 46 layers, scales by width over heads, others by the head."""
     heads, dim = header["gemma2.attention.head_count"], header["gemma2.embedding_length"]
-    return {
-        "query_pre_attn_scalar": dim // heads
-        if header["gemma2.block_count"] == 46
-        else header["gemma2.attention.key_length"]
-    }
+    own = header["gemma2.attention.key_length"]
+    return {"query_pre_attn_scalar": dim // heads if header["gemma2.block_count"] == 46 else own}
 
 
 NAME = "Gemma2ForCausalLM"
 
 FAMILY = Family(
     model_type="gemma2",
-    template=replace(TEMPLATE, decoder=Stack(26, (LAYER2,), causal=True, final_norm=NORM)),
+    template=replace(TEMPLATE, decoder=decoder(26, LAYER2)),
     rules=(
         *RULES,
         key("hidden_activation", f"{BLOCK}.feed_forward.activation", default="gelu_pytorch_tanh", table=ACTIVATIONS),
@@ -69,8 +65,7 @@ FAMILY = Family(
     rows=(
         *(row for row in LLAMA.rows if "post_attention_layernorm" not in row.file),
         Row("layers.{i}.post_attention_layernorm", "decoder.{i}.attention_norm_out"),
-        Row("layers.{i}.pre_feedforward_layernorm", "decoder.{i}.feed_forward_norm_in"),
-        Row("layers.{i}.post_feedforward_layernorm", "decoder.{i}.feed_forward_norm_out"),
+        Row("layers.{i}.[pre post]_feedforward_layernorm", "decoder.{i}.feed_forward_norm_[in out]"),
     ),
     architectures=architectures("Gemma2", "ForSequenceClassification", "ForTokenClassification"),
     prefix="model.",
@@ -80,8 +75,7 @@ FAMILY = Family(
         "Gemma2ForCausalLM",
         (
             *gated_rows(plus=1.0),
-            Row("blk.{i}.post_attention_norm", "decoder.{i}.attention_norm_out", plus=1.0),
-            Row("blk.{i}.post_ffw_norm", "decoder.{i}.feed_forward_norm_out", plus=1.0),
+            Row("blk.{i}.post_[attention ffw]_norm", "decoder.{i}.[attention feed_forward]_norm_out", plus=1.0),
         ),
         more=query_scalar,
     ),

@@ -4,9 +4,6 @@ A text holds [MASK], [sMASK] or [gMASK] and ends in <|startofpiece|>; what follo
 calls another model `glm` (GLM-4, `GlmForCausalLM`), which is none of these.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 from moduformer.architecture import (
     Attention,
     Block,
@@ -19,53 +16,14 @@ from moduformer.architecture import (
     Spec,
     Transform,
 )
-from moduformer.errors import CheckpointError
+from moduformer.families.blanks import Pieces
 from moduformer.families.chatglm import UP, WRITER, rows
 from moduformer.families.family import Architecture, Family, decoder
-from moduformer.weights.config import Config, Get, HeadSize, Key, Multiple, Only, TokenIds, key
+from moduformer.weights.config import HeadSize, Key, Multiple, Only, TokenIds, key
 from moduformer.weights.plan import Row
 
 BLOCK = "decoder.pattern.*"
 NORM = Norm(eps=1e-5)
-MASKS = ("mask_token_id", "smask_token_id", "gmask_token_id")
-
-TOKENIZERS = {
-    50304: (50257, 50258, (50260, 50264, 50263)),
-    50048: (50006, 50007, (50003, 50008, 50009)),
-    30592: (30522, 30523, (103, 30525, 30524)),
-}
-"""<|startofpiece|>, <|endofpiece|> and [MASK], [sMASK], [gMASK] of the published vocabularies (GPT-2 BPE, Chinese
-SentencePiece, BERT), in which only their tokenizers name them."""
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """The tokens that mark blanks and begin and end what fills one: keys of the config, or the vocabulary's own."""
-
-    def read(self, config: Config) -> dict[str, Any]:
-        """The tokens of an `Infilling`, and the end of a text. Raises `CheckpointError` where nothing names them."""
-        vocab = config.get("vocab_size", 30592)
-        own = TOKENIZERS.get(vocab) if isinstance(vocab, int) else None
-        if own is None and not {"sop_token_id", *MASKS} <= set(config):
-            raise CheckpointError(
-                f"config.json: the blanks of a vocabulary of {vocab!r:.20} are not known; add sop_token_id, "
-                f"{', '.join(MASKS)} from its tokenizer"
-            )
-        start, end, blanks = own or (None, None, (None,) * 3)
-        return {
-            "infilling.start": config.get("sop_token_id", start),
-            "infilling.blanks": tuple(config.get(name, blank) for name, blank in zip(MASKS, blanks)),
-            "eos_id": config.get("eos_token_id", end),
-        }
-
-    def write(self, get: Get) -> dict[str, Any]:
-        """The keys. Raises `CheckpointError` for another number of blanks than the format has."""
-        blanks = get("infilling.blanks")
-        if len(blanks) != len(MASKS):
-            raise CheckpointError(f"this format has {len(MASKS)} kinds of blanks, not {len(blanks)}")
-        return {"sop_token_id": get("infilling.start"), **dict(zip(MASKS, blanks))}
-
-
 FAMILY = Family(
     model_type="glm",
     template=Spec(

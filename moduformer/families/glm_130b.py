@@ -6,7 +6,8 @@ Its weights are a SwissArmyTransformer checkpoint, whose names these are; behind
 from dataclasses import replace
 
 from moduformer.architecture import FeedForward, Infilling, Rotary, Spec, Stack
-from moduformer.families.chatglm import RULES, TEMPLATE, WRITER, Blanks, Residual, rows
+from moduformer.families.blanks import Blanks
+from moduformer.families.chatglm import RULES, TEMPLATE, WRITER, Residual, rows
 from moduformer.families.family import Family
 from moduformer.weights.config import TokenIds
 from moduformer.weights.plan import Row

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from moduformer.architecture import Attention, Block, FeedForward, MixtureOfExperts, Norm, Rotary, Stack
-from moduformer.families.family import Family
+from moduformer.architecture import Attention, Block, FeedForward, MixtureOfExperts, Norm, Rotary
+from moduformer.families.family import Family, decoder
 from moduformer.families.llama import BLOCK, architectures, without_keys
 from moduformer.families.llama import FAMILY as LLAMA
 from moduformer.weights.config import ACTIVATIONS, Rotation, key
@@ -22,7 +22,7 @@ EXPERT = "decoder.{i}.feed_forward.experts.{expert}"
 
 FAMILY = Family(
     model_type="mixtral",
-    template=replace(LLAMA.template, decoder=Stack(32, (LAYER,), causal=True, final_norm=NORM)),
+    template=replace(LLAMA.template, decoder=decoder(32, LAYER)),
     rules=(
         *without_keys("attention_bias", "mlp_bias", "intermediate_size", "hidden_act"),
         key("rms_norm_eps", f"{BLOCK}.norm.eps", "decoder.final_norm.eps", default=1e-5),
@@ -36,9 +36,7 @@ FAMILY = Family(
     rows=(
         *(row for row in LLAMA.rows if ".mlp." not in row.file),
         Row(f"{MOE}.gate", "decoder.{i}.feed_forward.router"),
-        Row(f"{MOE}.experts.{{expert}}.w1", f"{EXPERT}.gate"),
-        Row(f"{MOE}.experts.{{expert}}.w3", f"{EXPERT}.value"),
-        Row(f"{MOE}.experts.{{expert}}.w2", f"{EXPERT}.down"),
+        Row(f"{MOE}.experts.{{expert}}.[w1 w3 w2]", f"{EXPERT}.[gate value down]"),
     ),
     architectures=architectures("Mixtral"),
     prefix="model.",

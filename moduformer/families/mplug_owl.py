@@ -75,7 +75,7 @@ FAMILY = compose(
             (
                 key("hidden_size", f"{BRIDGE}.dim", default=1024),
                 key("num_hidden_layers", f"{BRIDGE}.layers", default=6),
-                key("num_attention_heads", f"{BRIDGE}.attention.heads", f"{BRIDGE}.attention.kv_heads", default=16),
+                key("num_attention_heads", f"{BRIDGE}.attention.[heads kv_heads]", default=16),
                 HeadSize("hidden_size", "num_attention_heads", (f"{BRIDGE}.attention.head_dim",), (1024, 16)),
                 key("intermediate_size", f"{BRIDGE}.feed_forward.width", default=4096),
                 # The norm inside the feed-forward layer alone; the others have the usual eps.

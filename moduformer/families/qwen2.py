@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from moduformer.architecture import Attention, Block, FeedForward, Norm, Rotary, Stack
-from moduformer.families.family import Family
+from moduformer.architecture import Attention, Block, FeedForward, Norm, Rotary
+from moduformer.families.family import Family, decoder
 from moduformer.families.gguf import dialect, gated_rows
 from moduformer.families.llama import BLOCK, architectures, without_keys
 from moduformer.families.llama import FAMILY as LLAMA
@@ -35,7 +35,7 @@ def write_windows(windows: list[int | None]) -> dict[str, Any]:
 
 FAMILY = Family(
     model_type="qwen2",
-    template=replace(LLAMA.template, decoder=Stack(32, (LAYER,), causal=True, final_norm=NORM)),
+    template=replace(LLAMA.template, decoder=decoder(32, LAYER)),
     rules=(
         *without_keys("attention_bias", "mlp_bias"),
         key("vocab_size", "vocab", default=151936),
