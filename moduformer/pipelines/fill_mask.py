@@ -98,7 +98,7 @@ class MaskedText:
     window: list[int]
     truncated: bool
 
-    def rows(self, values: np.ndarray) -> Iterator[np.ndarray]:
+    def rows(self, values: np.ndarray) -> Iterator[Any]:
         """The values (ids, types) of each window, with those of the special tokens around."""
         if len(self.windows) == 1 and self.windows[0] == (self.before, len(values) - self.after):
             yield values

@@ -41,8 +41,8 @@ class TokenRun:
     """
 
     ids: np.ndarray
-    rows: list[np.ndarray]
-    types: list[np.ndarray]
+    rows: list[Any]
+    types: list[Any]
     window: np.ndarray
     place: np.ndarray
     truncated: bool
