@@ -38,6 +38,7 @@ class Pipeline(Generic[Item, Found, Options]):
         task: its name, as `mf.pipeline` takes it.
         head: for which task `mf.load` picks a head; None takes what the checkpoint names.
         options_type: a frozen dataclass of what a call may say, with defaults.
+        chunk: inputs taken from a stream together where nobody says.
         model, tokenizer: what it works with.
         notes: what was loaded and from where, in words.
     """
@@ -45,6 +46,7 @@ class Pipeline(Generic[Item, Found, Options]):
     task: ClassVar[str]
     head: ClassVar[str | None]
     options_type: ClassVar[type[Any]]
+    chunk: ClassVar[int] = CHUNK
 
     def __init__(
         self, model: Model, tokenizer: Tokenizer | None = None, batch_size: int | None = None, **options: Any
@@ -139,8 +141,9 @@ class Pipeline(Generic[Item, Found, Options]):
 
     def configured(self, given: Mapping[str, Any]) -> Options:
         """The options of a call: those of the construction with `given` on top."""
-        wanted = {name: value for name, value in {**self.given, **given}.items() if name not in _NEEDLESS}
         known = {field.name for field in dataclasses.fields(self.options_type)}
+        needless = _NEEDLESS - known
+        wanted = {name: value for name, value in {**self.given, **given}.items() if name not in needless}
         for name in wanted:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
@@ -151,7 +154,7 @@ class Pipeline(Generic[Item, Found, Options]):
 
     def _stream(self, inputs: Iterable[Any], options: Options, size: int | None) -> Iterator[Found]:
         first = 0
-        for chunk in in_chunks(inputs, _checked_size(size) or self.batch_size or CHUNK):
+        for chunk in in_chunks(inputs, _checked_size(size) or self.batch_size or self.chunk):
             items = []
             for number, value in enumerate(chunk, first):
                 try:

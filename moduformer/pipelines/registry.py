@@ -26,6 +26,7 @@ class Task:
     """A task: the module and class of its pipeline and the models to take where none is named.
 
     `hub` is what `transformers` 4 takes, asked for first; `here` needs no hub and is taken where that does not answer.
+    `{}` in a name stand for languages.
     """
 
     module: str
@@ -38,6 +39,9 @@ TASKS = {
     "text-classification": Task(
         "text_classification", "TextClassification", hub="distilbert/distilbert-base-uncased-finetuned-sst-2-english"
     ),
+    "token-classification": Task(
+        "token_classification", "TokenClassification", hub="dbmdz/bert-large-cased-finetuned-conll03-english"
+    ),
     "feature-extraction": Task(
         "feature_extraction", "FeatureExtraction", hub="distilbert/distilbert-base-cased", here="minilm"
     ),
@@ -45,6 +49,10 @@ TASKS = {
     "zero-shot-classification": Task(
         "zero_shot_classification", "ZeroShotClassification", hub="facebook/bart-large-mnli"
     ),
+    "text-generation": Task("text_generation", "TextGeneration", hub="openai-community/gpt2", here="smollm2"),
+    "text2text-generation": Task("text_to_text", "TextToText", hub="google-t5/t5-base"),
+    "summarization": Task("summarization", "Summarization", hub="sshleifer/distilbart-cnn-12-6", here="smollm2"),
+    "translation": Task("translation", "Translation", hub="Helsinki-NLP/opus-mt-{}-{}"),
 }
 """Every task by the name that Hugging Face gives it."""
 
@@ -137,6 +145,8 @@ def _with_its_task(model: Any) -> tuple[Model, str]:
     heads = {"classify": "text-classification", "tag": "token-classification", "span": "question-answering",
              "masked-lm": "fill-mask", "language-model": "text-generation"}  # fmt: skip
     for head in loaded.spec.heads:
+        if head.kind == "language-model" and loaded.encoder is not None:
+            return loaded, "text2text-generation"
         if head.kind in heads:
             return loaded, heads[head.kind]
     return loaded, "feature-extraction"
@@ -149,6 +159,10 @@ def _default(
     for source in (entry.hub, entry.here):
         if source is None:
             continue
+        if "{}" in source:
+            if languages is None:
+                raise PipelineError(f"{task} has a default model for every pair of languages; say {task}_en_to_de")
+            source = source.format(*languages)
         try:
             loaded = load(source, head, device, dtype)
         except SourceError as error:

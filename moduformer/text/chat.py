@@ -82,6 +82,7 @@ def encode_chat(
     *,
     template: str | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
+    continue_final_message: bool = False,
     **values: Any,
 ) -> list[int]:
     """Render a conversation and encode it; control tokens come from the template, never from message contents.
@@ -97,6 +98,7 @@ def encode_chat(
         add_generation_prompt: end with the beginning of the assistant's turn.
         template: instead of the tokenizer's own.
         tools: JSON schemas of functions the model may call.
+        continue_final_message: end right after the last message's content, so that the model goes on with it.
         values: further names for the template.
 
     Returns:
@@ -118,8 +120,25 @@ def encode_chat(
     guarded = [guard.message(message) for message in messages]
     inputs = {name: guard.value(value, guard.control) for name, value in values.items()}
     inputs["tools"] = None if tools is None else guard.value(list(tools), guard.control)
+    if continue_final_message and add_generation_prompt:
+        raise TextError("a conversation goes on with its last message or with a new one, not with both.")
     text = _render(source, guarded, add_generation_prompt, {**named, **inputs})
+    if continue_final_message:
+        text = _until_last_content(text, guarded)
     return _one_bos(tokenizer, guard.encode(tokenizer, text))
+
+
+def _until_last_content(text: str, messages: Sequence[Mapping[str, Any]]) -> str:
+    """A rendered conversation without what the template writes after the last message's content."""
+    content = messages[-1].get("content") if messages else None
+    if not isinstance(content, str) or not content.strip():
+        raise TextError("the last message has no text to go on with; write some, or end with the user's message.")
+    place = text.rfind(content.strip())
+    if place < 0:
+        raise TextError("the chat template changes the last message's text, so it cannot be gone on with.")
+    whole = content.lstrip()
+    # Some templates strip a message; the space at its end is then not there to be kept.
+    return text[: place + len(whole if text.startswith(whole, place) else content.strip())]
 
 
 def _one_bos(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
