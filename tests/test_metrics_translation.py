@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moduformer.errors import DataError
-from moduformer.metrics.translation import KINDS, bleu_tokenizer, translation_metrics
+from moduformer.metrics.translation import bleu_tokenizer, translation_metrics
 
 texts = st.lists(st.sampled_from(["the", "cat", "sat", "on", "mats", "Mats.", "A", "!"]), max_size=9).map(" ".join)
 
@@ -19,7 +19,7 @@ texts = st.lists(st.sampled_from(["the", "cat", "sat", "on", "mats", "Mats.", "A
 def test_scores_equal_sacrebleu(rows, lowercase):
     predictions, references = [p for p, _ in rows], [r for _, r in rows]
     streams = [list(stream) for stream in zip(*references)]
-    found = translation_metrics(predictions, references, kinds=KINDS, lowercase=lowercase)
+    found = translation_metrics(predictions, references, lowercase=lowercase)
     bleu = sacrebleu.corpus_bleu(predictions, streams, lowercase=lowercase, force=True)
     assert found.bleu.value == found.score == pytest.approx(bleu.score)
     assert found.precisions == pytest.approx(tuple(bleu.precisions))

@@ -89,7 +89,7 @@ def translation_metrics(
     references: Sequence[str | Sequence[str]],
     language: str | None = None,
     tokenizer: str | None = None,
-    kinds: Sequence[str] = ("bleu", "chrf", "chrf++"),
+    kinds: Sequence[str] = KINDS,
     lowercase: bool = False,
     confidence: float = 0.95,
     seed: int = 0,
@@ -101,7 +101,7 @@ def translation_metrics(
         references: for each text one right translation, or several.
         language: of the translations; chooses what BLEU counts (see `bleu_tokenizer`).
         tokenizer: what BLEU counts, one of `TOKENIZERS`; None chooses by the language.
-        kinds: which of `KINDS`. "ter" takes about a hundred times as long as the others together.
+        kinds: which of `KINDS`; "ter" takes longer than the others together.
         lowercase: whether case counts for nothing; in TER it never does.
         confidence: of the intervals.
         seed: of the bootstrap over sentences.
