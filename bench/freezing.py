@@ -12,7 +12,7 @@ from moduformer.model import build
 from moduformer.train.encoded import Encoded
 from moduformer.train.groups import Only, Policy, TopGroups
 from moduformer.train.loop import train
-from moduformer.train.lora import Lora
+from moduformer.lora import Lora
 from moduformer.train.settings import Settings
 
 STEPS = 4

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from moduformer.errors import CheckpointError
+from moduformer.families import family
+from moduformer.lora import CONFIG, Lora, read_adapter_config
 from moduformer.model import Model
 from moduformer.quantize.files import is_quantized
 from moduformer.quantize.files import load as load_quantized
-from moduformer.weights.checkpoint import load_checkpoint
+from moduformer.weights.checkpoint import TASKS, labels_of, load_checkpoint, read_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,10 +57,12 @@ def load(
         if new_head or names is not None:
             raise CheckpointError(f"{located.path} is quantised and takes no new head; start from its float checkpoint")
         model = load_quantized(located.path, task, kind)
+    elif is_adapter(located.path):
+        model = _adapted(located.path, task, kind)
     else:
         model = load_checkpoint(located.path, task, names, new_head, kind)
     model.notes.insert(0, located.note)
-    model.tokenizer = tokenizer_for(located.path)
+    model.tokenizer = tokenizer_for(located.path) or model.tokenizer
     if model.tokenizer is not None:
         check_fits(model.tokenizer, model.spec.vocab)
     return model.to(device=place)
@@ -81,3 +85,32 @@ def usable_device(name: torch.device | str | None) -> torch.device | None:
     except (RuntimeError, NotImplementedError, AssertionError, ImportError):
         raise CheckpointError(f"the device {str(device)!r} cannot be used on this machine; use cpu") from None
     return device
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a folder holds low-rank adapters in PEFT's layout and no weights of its own."""
+    return (path / CONFIG).is_file() and not list(path.glob("model*.safetensors"))
+
+
+def _adapted(folder: Path, task: str | None, dtype: torch.dtype) -> Model:
+    """The base model that adapters were trained on, with them merged into it and the heads saved beside them."""
+    base = read_adapter_config(folder / CONFIG)["base"]
+    if not base:
+        raise CheckpointError(f"{folder / CONFIG} names no base model; set base_model_name_or_path to it")
+    config = read_config(folder)
+    member = family(str(config.get("model_type")))
+    heads = member.architecture(next(iter(config.get("architectures") or ()), None)).heads
+    kind = heads[-1].kind if heads else "body"
+    if task is not None and TASKS.get(task) != kind:
+        raise CheckpointError(f"{folder} holds adapters for a {kind} head, which is not one for {task}")
+    own = next(name for name, known in TASKS.items() if known == kind)
+    labels = labels_of(config)
+    model = load(base, own, dtype=dtype, labels=labels if kind in ("classify", "tag") else None, new_head=True)
+    lora = Lora.from_folder(model, folder)
+    lora.merge()
+    lora.remove()
+    assert model.origin is not None
+    if "problem_type" in config:
+        model.origin.config["problem_type"] = config["problem_type"]
+    model.notes = [f"low-rank adapters merged into {base}", *model.notes]
+    return model

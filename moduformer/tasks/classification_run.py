@@ -328,17 +328,14 @@ def _write_json(path: Path, data: Any) -> None:
 
 def save_adapter(classifier: TextClassifier, folder: Path, base: str) -> Path:
     """Writes the low-rank adapters of a classifier in PEFT's layout."""
-    from moduformer.weights.plan import expand
+    from moduformer.lora import file_names
 
-    model = classifier.model_
+    model, adapter = classifier.model_, classifier.adapter_
     assert model.origin is not None
-    member = model.origin.family
-    prefix = member.prefix_of(member.architecture_of(model.spec))
-    names = {entry.name: entry.file for entry in expand(member.rows, model, prefix)}
-    adapter = classifier.adapter_
     adapter.unmerge()
     try:
-        path: Path = adapter.save(folder, model, names.__getitem__, base=base)
+        path: Path = adapter.save(folder, model, file_names(model).__getitem__, base=base)
+        _write_json(folder / "config.json", model.origin.config)
     finally:
         adapter.merge()
     return path

@@ -217,7 +217,7 @@ def headline(targets: np.ndarray, scores: np.ndarray, multi_label: bool) -> dict
 def _attach_lora(model: Model, job: Training) -> Any:
     if job.recipe.lora is None:
         return None
-    from moduformer.train.lora import Lora
+    from moduformer.lora import Lora
 
     return Lora(model, job.recipe.lora, seed=job.recipe.settings.seed)
 

@@ -13,7 +13,7 @@ from moduformer.batch import Batch
 from moduformer.errors import CheckpointError, TextError
 from moduformer.families import spec
 from moduformer.model import Model
-from moduformer.train.lora import Lora, LoraSettings
+from moduformer.lora import Lora, LoraSettings
 from moduformer.weights.checkpoint import load_checkpoint
 from moduformer.weights.files import open_tensors
 

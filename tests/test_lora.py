@@ -5,17 +5,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_training import bert, sentences
 
+import moduformer as mf
 from moduformer.architecture import Head
 from moduformer.errors import CheckpointError, TrainingError
+from moduformer.lora import Lora, LoraSettings, file_names
 from moduformer.model import build
 from moduformer.train import checkpoint
 from moduformer.train.callbacks import Callback
 from moduformer.train.evaluation import predict
 from moduformer.train.groups import Only
 from moduformer.train.loop import train
-from moduformer.train.lora import Lora, LoraSettings
 from moduformer.train.settings import Settings
 
 LORA = Settings(epochs=2, batch_size=16, learning_rate=1e-2, policy=Only(("head", "adapters")))
@@ -269,3 +271,44 @@ def test_settings_and_targets_that_cannot_be_are_refused(model):
 def test_a_model_without_heads_has_adapters_too(tmp_path):
     model = build(bert(heads=(Head("tag", outputs=2),)), seed=0)
     assert Lora(model).num_parameters() == 2 * 2 * (8 * 32 + 32 * 8)
+
+
+# Loaded as a model ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def adapted(tmp_path):
+    """A base checkpoint without a head, a classifier over it, and a folder of its adapters and head."""
+    base = build(replace(bert(), heads=()), seed=0)
+    base.save(tmp_path / "base")
+    model = mf.load(tmp_path / "base", "text-classification", labels=("no", "maybe", "yes"), new_head=True)
+    lora = randomise(Lora(model))
+    folder = tmp_path / "adapter"
+    lora.save(folder, model, file_names(model).__getitem__, base=str(tmp_path / "base"))
+    (folder / "config.json").write_text(json.dumps(model.origin.config), encoding="utf-8")
+    return folder, model
+
+
+def test_a_folder_of_adapters_loads_as_the_model_they_make(adapted, examples):
+    folder, model = adapted
+    loaded = mf.load(folder)
+    assert loaded.labels == ("no", "maybe", "yes")
+    assert torch.allclose(predict(loaded, examples), predict(model, examples), atol=1e-5)
+    assert any("low-rank adapters merged into" in note for note in loaded.notes)
+
+
+def test_adapters_that_are_not_all_there_are_refused(adapted):
+    folder, _ = adapted
+    config = json.loads((folder / "adapter_config.json").read_text())
+    with pytest.raises(CheckpointError, match="not one for token-classification"):
+        mf.load(folder, "token-classification")
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": None}))
+    with pytest.raises(CheckpointError, match="names no base model"):
+        mf.load(folder)
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    tensors = load_file(folder / "adapter_model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if "classifier" not in name}
+    assert len(kept) < len(tensors)
+    save_file(kept, folder / "adapter_model.safetensors")
+    with pytest.raises(CheckpointError, match=r"classifier.* and neither does its base model"):
+        mf.load(folder)

@@ -23,6 +23,7 @@ from moduformer.blocks.linear import FusedLinear
 from moduformer.errors import CheckpointError, TrainingError
 from moduformer.model import Model
 from moduformer.weights.files import open_tensors, save_tensors
+from moduformer.weights.plan import expand
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model.safetensors"
@@ -241,7 +242,7 @@ class Lora(nn.Module):
             CheckpointError: no LoRA adapter, one with options that change the numbers, or tensors that do not fit.
         """
         folder = Path(folder)
-        config = _read_config(folder / CONFIG)
+        config = read_adapter_config(folder / CONFIG)
         with open_tensors(folder / TENSORS) as file:
             tensors = {name: file.read(name) for name in file.names()}
         places = {
@@ -268,6 +269,22 @@ class Lora(nn.Module):
             lora.remove()
             raise
         return lora.eval()
+
+    @classmethod
+    def from_folder(cls, model: Model, folder: Path) -> Lora:
+        """`load`, with the names that the model's own family gives its tensors.
+
+        Raises:
+            CheckpointError: as `load`, or a head that is neither in the base's files nor beside the adapters.
+        """
+        names = file_names(model)
+        assert model.origin is not None
+        with open_tensors(Path(folder) / TENSORS) as file:
+            there = set(file.names())
+        for name, _ in model.named_parameters():
+            if name.startswith("heads.") and f"{PREFIX}{names[name]}" not in there and name not in model.origin.dtypes:
+                raise CheckpointError(f"{folder} holds no {names[name]}, and neither does its base model")
+        return cls.load(model, folder, names.__getitem__)
 
     @torch.no_grad()
     def _fill(
@@ -298,6 +315,14 @@ class Lora(nn.Module):
             raise CheckpointError(f"{folder}: {sorted(left)[0]} has no place in this model")
 
 
+def file_names(model: Model) -> dict[str, str]:
+    """What the model's family calls every parameter, and every part of a fused one, in its checkpoints."""
+    assert model.origin is not None
+    member = model.origin.family
+    prefix = member.prefix_of(member.architecture_of(model.spec))
+    return {entry.name: entry.file for entry in expand(member.rows, model, prefix)}
+
+
 _TASKS = {
     "classify": "SEQ_CLS", "tag": "TOKEN_CLS", "span": "QUESTION_ANS", "language-model": "CAUSAL_LM",
     "pool": "FEATURE_EXTRACTION",
@@ -311,7 +336,7 @@ _PLAIN = {
 }  # fmt: skip
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_adapter_config(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > 2**20:
             raise CheckpointError(f"{path} is too large to be an adapter's settings")
@@ -326,7 +351,11 @@ def _read_config(path: Path) -> dict[str, Any]:
         given = config.get(option)
         if given != plain and given not in (None, False, {}, []):
             raise CheckpointError(f"{path}: {option}={given!r} is not supported; merge the adapter with PEFT first")
-    checked: dict[str, Any] = {"lora_dropout": config.get("lora_dropout", 0.0)}
+    base = config.get("base_model_name_or_path")
+    checked: dict[str, Any] = {
+        "lora_dropout": config.get("lora_dropout", 0.0),
+        "base": base if isinstance(base, str) else "",
+    }
     for key, kinds in (("r", (int,)), ("lora_alpha", (int, float)), ("lora_dropout", (int, float))):
         value = config.get(key, checked.get(key))
         if not isinstance(value, kinds) or isinstance(value, bool) or not 0 <= value <= 2**16:
