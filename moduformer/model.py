@@ -33,7 +33,7 @@ from moduformer.blocks.recurrent_decoder import RecurrentDecoder
 from moduformer.blocks.stack import Stack
 from moduformer.blocks.vision import Vision
 from moduformer.cache import Cache
-from moduformer.errors import TextError, TrainingError
+from moduformer.errors import CheckpointError, TextError, TrainingError
 from moduformer.kernels import Layout
 from moduformer.trace import Trace
 
@@ -652,13 +652,20 @@ class Model(nn.Module):
         """Writes the model in Hugging Face layout: config, safetensors, tokenizer. Returns the folder.
 
         A quantised model is written in this library's own layout, which only `moduformer.load` reads.
+
+        Raises `CheckpointError` if the folder cannot be written.
         """
+        place = Path(folder)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{place} cannot be made: {error.strerror or error}; choose another folder") from None
         if self.quantization is not None:
-            return self.quantization.save(self, Path(folder))
+            return self.quantization.save(self, place)
         # The door down to the checkpoint code; imported when used, since `weights` stands on this module.
         from moduformer.weights.checkpoint import save
 
-        return save(self, Path(folder))
+        return save(self, place)
 
 
 STACKS: dict[type, Any] = {

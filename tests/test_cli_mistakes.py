@@ -1,15 +1,21 @@
 """What people do wrong: each mistake ends with one paragraph that names it, and leaves nothing behind."""
 
+import json
+import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from test_cli import ENVIRONMENT, PYTHON, invoke, write_csv
+from text_samples import CORPUS
 from tiny_models import reviews, tiny_encoder
 
 import moduformer as mf
-from moduformer.errors import CheckpointError, TrainingError
+from moduformer.errors import CheckpointError, ModuformerError, TrainingError
+from moduformer.families import family
+from moduformer.text.tokenizer import Tokenizer
 from moduformer.train.settings import Settings
 
 
@@ -97,6 +103,88 @@ def test_ctrl_c_before_the_first_epoch_promises_nothing(encoder, tmp_path):
     assert not out.exists()
 
 
+# Characters ---------------------------------------------------------------------------------------------------------
+
+
+def decoder(folder: Path) -> Path:
+    """A folder with a random LLaMA of two small layers, a byte-level tokenizer and no chat template."""
+    tokenizer = Tokenizer.train(CORPUS, "bpe", 400)
+    config = {
+        "vocab_size": tokenizer.max_id + 1, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "intermediate_size": 64, "max_position_embeddings": 256, "tie_word_embeddings": False,
+    }  # fmt: skip
+    model = mf.build(family("llama").read(config, "LlamaForCausalLM"), seed=0)
+    model.tokenizer = tokenizer
+    return model.save(folder)
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory) -> Path:
+    return decoder(tmp_path_factory.mktemp("writer"))
+
+
+def test_bytes_that_are_no_text_on_standard_input_are_named(trained, writer, tmp_path):
+    """In processes of their own, since the runner of tests decodes for itself."""
+    for arguments in (["generate", "-", "--model", writer], ["predict", trained, "--file", "-"]):
+        command = [PYTHON, "-c", "from moduformer.cli import main; main()", *map(str, arguments)]
+        run = subprocess.run(command, input=b"good\n\xc7\xd1 film\n", capture_output=True, env=ENVIRONMENT, timeout=120)
+        assert run.returncode == 1
+        assert b"standard input" in run.stderr
+        assert b"0xc7" in run.stderr
+        assert b"Traceback" not in run.stderr
+
+
+def test_an_output_that_cannot_hold_a_character_spells_it(trained, writer):
+    ascii_only = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
+    for arguments in (
+        ["predict", trained, "좋은 영화 😀"],
+        ["generate", "좋은 😀", "--model", writer, "--max-new-tokens", 2, "--json"],
+        ["generate", "좋은 😀", "--model", writer, "--max-new-tokens", 2],
+    ):
+        command = [PYTHON, "-c", "from moduformer.cli import main; main()", *map(str, arguments)]
+        run = subprocess.run(command, capture_output=True, text=True, env=ascii_only, timeout=120)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.isascii()
+        if arguments[-1] != 2:
+            answer = json.loads(run.stdout)
+            assert "😀" in (answer.get("text") or answer.get("prompt"))
+
+
+# Options that contradict each other ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--num-beams", 2, "--results", 5], "--results"),
+        (["--draft", "x", "--prompt-lookup", 3], "choose one"),
+        (["--regex", "a", "--json-schema", "x.json"], "choose one"),
+        (["--stop", ""], "--stop"),
+    ],
+)
+def test_options_that_contradict_each_other_are_named_as_they_are_typed(options, says):
+    refused(invoke("generate", "x", "--model", "absent", *options), says, status=2)
+
+
+def test_a_setting_without_effect_is_said(writer):
+    run = invoke("generate", "x", "--model", writer, "--max-new-tokens", 1, "--temperature", 0, "--top-p", 0.5)
+    assert run.exit_code == 0, run.stderr
+    assert "--top-p has no effect" in run.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b'{"type":', b"\xff\xfe{}", None])
+def test_a_schema_that_cannot_be_read_is_named(writer, tmp_path, content):
+    path = tmp_path / "schema.json"
+    if content is not None:
+        path.write_bytes(content)
+    refused(invoke("generate", "x", "--model", writer, "--json-schema", path), "schema.json")
+
+
+def test_a_typing_error_in_the_name_of_a_default_model_is_noticed_without_network(monkeypatch):
+    monkeypatch.setenv("MODUFORMER_SOURCES", "none")
+    refused(invoke("generate", "x", "--model", "smolm2"), "Did you mean smollm2?")
+
+
 # Tables --------------------------------------------------------------------------------------------------------------
 
 
@@ -106,6 +194,18 @@ def test_a_header_without_rows_has_no_rows(encoder, trained, tmp_path, command):
     path.write_text("text,label\n")
     arguments = {"predict": [trained, "--file", path], "evaluate": [trained, path]}.get(command, [path])
     refused(invoke(command, *arguments), "no rows", "text, label")
+
+
+def test_a_text_of_spaces_gets_no_label_wherever_it_comes_from(trained, tmp_path):
+    (tmp_path / "texts.txt").write_text("good\n  \n")
+    piped = invoke("predict", trained, "--file", "-", input="good\n\n")
+    for run in (
+        invoke("predict", trained, "good", " "),
+        piped,
+        invoke("predict", trained, "--file", tmp_path / "texts.txt"),
+    ):
+        assert [json.loads(answer)["label"] is None for answer in run.stdout.splitlines()] == [False, True]
+        assert "1 rows have no text" in run.stderr
 
 
 def test_why_no_row_can_be_held_out_is_said(encoder, tmp_path):
@@ -131,9 +231,76 @@ def test_an_empty_separator_is_refused(data, encoder):
     refused(invoke("train", data, "--model", encoder, "--separator", ""), "separator")
 
 
+# Damaged folders -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b'{"model_type":', b"\xff\xfe\0", b"[]"])
+def test_tokens_are_not_counted_with_a_folder_whose_config_is_broken(encoder, data, tmp_path, content):
+    folder = shutil.copytree(encoder, tmp_path / "model")
+    (folder / "config.json").write_bytes(content)
+    run = invoke("explore", data, "--model", folder)
+    if content != b"[]":
+        refused(run, "config.json")
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        mf.load(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parameters": {"max_length": "long"}},
+        {"parameters": {"threshold": "x"}},
+        {"parameters": {"merge": "median"}},
+        {"parameters": {"class_weight": [1, 2]}},
+        {"parameters": None},
+        {"classes": {"x": 1}},
+        {"version": 99},
+    ],
+)
+def test_damaged_settings_of_a_classifier_name_their_file(trained, tmp_path, change):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    path = folder / "classifier.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    refused(invoke("predict", folder, "good film"), "classifier.json")
+
+
+def test_a_place_that_is_no_folder_is_refused_by_save(encoder, data):
+    for place in (data, data / "below", "/proc/nowhere"):
+        with pytest.raises(CheckpointError, match=re.escape(str(place))):
+            mf.load(encoder).save(place)
+
+
+# Estimators ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"learning_rate": "x"},
+        {"class_weight": [1, 2]},
+        {"class_weight": {"neg": "much"}},
+        {"random_state": "x"},
+        {"max_length": "x"},
+        {"max_length": 1},
+        {"stride": -1},
+        {"max_length": 32, "stride": 32},
+        {"threshold": None},
+        {"dropout": "x"},
+        {"adapt": "yes"},
+        {"epochs": 1.5},
+        {"batch_size": "8"},
+    ],
+)
+def test_values_an_estimator_cannot_take_are_named_before_a_model_is_read(wrong):
+    texts, labels = reviews(8)
+    with pytest.raises(ModuformerError, match=next(reversed(wrong)).replace("_", "[ _]")):
+        mf.TextClassifier("absent/model/folder", **wrong).fit(texts, labels)
+
+
 @pytest.fixture(scope="module")
 def trained(encoder, data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     texts, labels = reviews(16)
     mf.TextClassifier(encoder, epochs=1).fit(texts, labels).save(folder)
+    (folder / "settings.json").write_text('{"columns": {"text": "text", "pair": null, "labels": ["label"]}}')
     return folder

@@ -156,6 +156,8 @@ def _class_weights(examples: Examples, wanted: str | Mapping[Any, float] | None)
         return tuple(class_weights(examples).tolist())
     weights = [1.0] * len(examples.classes)
     for label, weight in wanted.items():
+        if not isinstance(weight, int | float | np.number) or not np.isfinite(weight):
+            raise DataError(f"class_weight of {label!r} is {weight!r:.40}, not a number")
         weights[examples.classes.index(label)] = float(weight)
     if min(weights) < 0 or max(weights) == 0:
         raise DataError("class weights must not be negative, and not all 0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +30,11 @@ SETTINGS_FILE = "classifier.json"
 """Beside the checkpoint: what config.json has no place for, the labels' types and how long texts are read."""
 
 _CHUNK = 4096
+
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("epochs", "batch_size", "max_length", "stride", "patience", "random_state"), Integral),
+    **dict.fromkeys(("learning_rate", "dropout", "threshold"), Real),
+}
 
 
 @dataclass(frozen=True)
@@ -204,18 +210,34 @@ class TextClassifier(Classifier):
 
     def check(self, examples: Examples, evaluation: Examples | None = None) -> None:
         """Raises what `fit_examples` would raise for these rows and settings, before any model is read."""
-        check_trainable(examples, evaluation)
         self._check_parameters()
+        check_trainable(examples, evaluation)
         self.resolved_recipe()
         objective(examples, self.class_weight)
 
     def _check_parameters(self) -> None:
+        for name, kind in _KINDS.items():
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+                raise DataError(
+                    f"{name} is {value!r:.40}; it must be a {'whole number' if kind is Integral else 'number'}"
+                )
+        for name, least in (("max_length", 4), ("stride", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise DataError(f"{name} is a number of tokens of at least {least}, not {value!r}")
+        if self.stride is not None and self.max_length is not None and self.stride >= self.max_length:
+            raise DataError(f"stride is {self.stride}, so that windows of {self.max_length} tokens would never move on")
+        if not isinstance(self.adapt, bool):
+            raise DataError(f"adapt is {self.adapt!r:.40}; it must be True or False")
+        if self.class_weight is not None and not isinstance(self.class_weight, str | Mapping):
+            raise DataError("class_weight is 'balanced', a weight for each label, or None")
         usable_device(self.device)
         if self.merge not in MERGES:
             raise DataError(f"merge is {self.merge!r}; use one of {', '.join(MERGES)}")
         if self.patience is not None and (not isinstance(self.patience, int) or self.patience < 1):
             raise DataError(f"patience is a number of epochs from 1 on, not {self.patience!r}")
-        if not 0 < self.threshold < 1:
+        if self.threshold is None or not 0 < self.threshold < 1:
             raise DataError(f"threshold is a probability between 0 and 1, not {self.threshold!r}")
 
     def _take(self, model: Model, classes: LabelSet, multi_label: bool) -> None:
@@ -346,14 +368,17 @@ class TextClassifier(Classifier):
             raise CheckpointError(f"{folder} is not a text classifier: its checkpoint has no classification head")
         stored = _read_settings(Path(folder) / SETTINGS_FILE)
         parameters = dict(stored.get("parameters") or {})
-        if isinstance(parameters.get("class_weight"), list):
-            parameters["class_weight"] = {_key(label): weight for label, weight in parameters["class_weight"]}
         known = set(cls().get_params())
-        made = cls(**{name: value for name, value in parameters.items() if name in known} | {"device": device})
-        made._check_parameters()
+        try:
+            if isinstance(parameters.get("class_weight"), list):
+                parameters["class_weight"] = {_key(label): weight for label, weight in parameters["class_weight"]}
+            made = cls(**{name: value for name, value in parameters.items() if name in known} | {"device": device})
+            made._check_parameters()
+            classes = LabelSet.from_dict(stored["classes"]) if "classes" in stored else LabelSet(tuple(model.labels))
+        except (DataError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{Path(folder) / SETTINGS_FILE}: {error}; fetch or train the folder anew") from None
         config = {} if model.origin is None else model.origin.config
         multi_label = stored.get("multi_label", config.get("problem_type") == "multi_label_classification")
-        classes = LabelSet.from_dict(stored["classes"]) if "classes" in stored else LabelSet(tuple(model.labels))
         if len(classes) != head.outputs:
             raise CheckpointError(
                 f"{folder}: {SETTINGS_FILE} names {len(classes)} classes, but the model has {head.outputs} outputs"
@@ -410,6 +435,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         data = parse_object(path.read_bytes())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if data.get("version") != 1 or not isinstance(data.get("parameters", {}), dict):
+    if not isinstance(data.get("parameters", {}), dict):
+        raise CheckpointError(f"{path}: the parameters are no object; fetch or train the folder anew")
+    if data.get("version") != 1:
         raise CheckpointError(f"{path} is of version {data.get('version')!r}; this program reads version 1")
     return data

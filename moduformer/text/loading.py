@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from moduformer.errors import TextError
 from moduformer.text.tokenizer import Tokenizer
 
 
@@ -14,9 +15,7 @@ def tokenizer_for(path: Path) -> Tokenizer | None:
     Raises `TextError` for a tokenizer that is damaged or hostile.
     """
     if path.is_dir():
-        config = path / "config.json"
-        model_type = json.loads(config.read_bytes()).get("model_type") if config.is_file() else None
-        return Tokenizer.load(path, model_type)
+        return Tokenizer.load(path, _model_type(path / "config.json"))
     from moduformer.weights.files import open_tensors
 
     with open_tensors(path) as file:
@@ -34,3 +33,14 @@ def tokenizer_for(path: Path) -> Tokenizer | None:
         special = {f"{role}_token": raw.id_to_token(number) for role, number in special_ids(header).items()}
         return Tokenizer.from_tokenizers(raw, **special, chat_template=chat_template(header))
     return None
+
+
+def _model_type(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise TextError(f"{path} cannot be read: {error}; download the file again") from None
+    found = config.get("model_type") if isinstance(config, dict) else None
+    return found if isinstance(found, str) else None

@@ -151,7 +151,7 @@ def guess_text_column(table: Table, taken: Collection[str] = ()) -> str:
         DataError: the table has no rows, or no column holds texts (numbers and labels are none).
     """
     if not len(table):
-        raise _no_rows(table)
+        raise no_rows(table)
     folded = {name.strip().casefold(): name for name in table.columns if name not in taken}
     for name in TEXT_NAMES:
         column = folded.get(name)
@@ -286,7 +286,8 @@ def _shortened(value: Any) -> str:
     return shown if len(shown) <= 40 else shown[:37] + "..."
 
 
-def _no_rows(table: Table) -> DataError:
+def no_rows(table: Table) -> DataError:
+    """The error that says why a table has no row to use."""
     if table.refused:
         first = table.refused[0]
         return DataError(
@@ -327,7 +328,7 @@ def label_examples(
     if separator == "":
         raise DataError("the separator of labels is empty; give the character between them, such as ','")
     if not len(table):
-        raise _no_rows(table)
+        raise no_rows(table)
     label_columns = [label] if isinstance(label, str) else list(label or ())
     require_columns(table.columns, [c for c in (text, pair, *label_columns) if c is not None], table.name)
     if text is None:

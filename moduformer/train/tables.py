@@ -162,7 +162,8 @@ class _Rows:
             count = len(self.refused)
             several = f" ({count}{' or more' if more else ''} bad rows)" if count > 1 else ""
             raise DataError(
-                f"{self.name}, {listed}{several}. Correct the file, or leave these rows out with bad_rows='report'"
+                f"{self.name}, {listed}{several}. Correct the file, or leave these rows out "
+                "(in Python: bad_rows='report')"
             )
 
     def table(self, path: str | None, notes: list[str]) -> Table:
