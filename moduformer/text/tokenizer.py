@@ -21,6 +21,7 @@ from typing import Any, Literal
 import tokenizers
 
 from ..errors import TextError
+from .marian import marian_tokenizer
 from .rust import tokenizer_errors
 from .screening import MAX_BYTES, parse_json, screen_tokenizer
 from .sentencepiece_file import read_model, sentencepiece_tokenizer, style_of
@@ -34,7 +35,7 @@ _SETTINGS_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
 )
-_VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", *_SENTENCEPIECE_FILES)
+_VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", *_SENTENCEPIECE_FILES, "target.spm")
 
 #: Names that play a role where no file says so.
 _USUAL_NAMES: dict[str, tuple[str, ...]] = {
@@ -412,6 +413,27 @@ class Tokenizer:
         except TextError as error:
             raise _text_problem(texts, pairs) or error from error
 
+    def encode_words(self, words: Sequence[str]) -> Encoding:
+        """Encode a text that is split into words already, each by itself, without a frame.
+
+        Returns:
+            the tokens; `offsets` count the characters of a token's own word, and `word_ids` number the words.
+
+        Raises:
+            TextError: a word is not a string or holds half of a surrogate pair.
+        """
+        listed = list(words)
+        try:
+            with tokenizer_errors("the words cannot be encoded"):
+                return Encoding(self._raw.encode(listed, is_pretokenized=True, add_special_tokens=False))
+        except TextError as error:
+            raise _text_problem(listed, None) or error from error
+
+    def join(self, tokens: Sequence[str]) -> str:
+        """Tokens, as the vocabulary spells them, as one text, however the tokenizer writes what it split."""
+        decoder = self._raw.decoder
+        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+
     def encode_parts(self, parts: Sequence[tuple[str, bool]]) -> list[int]:
         """Encode one text given in parts, of which some are control tokens and all others are plain text.
 
@@ -702,6 +724,9 @@ def _tokenizer_data(
     if "vocab.json" in files and "merges.txt" in files:
         data = byte_pair_tokenizer(files["vocab.json"], files["merges.txt"], settings.raw, model_type, where)
         return data, "vocab.json", byte_pair_family(model_type, settings.raw, data["model"]["vocab"])
+    if "vocab.json" in files and "source.spm" in files:
+        source = read_model(files["source.spm"], f"{where}/source.spm")
+        return marian_tokenizer(files["vocab.json"], source, settings.raw, where), "vocab.json", "marian"
     for name in _SENTENCEPIECE_FILES:
         if name in files:
             model = read_model(files[name], f"{where}/{name}")
