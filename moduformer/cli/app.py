@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from moduformer import __version__
 from moduformer.cli import architecture, classify, data, demo, generating, planning, training
+from moduformer.cli.output import write_any_character
 from moduformer.errors import ModuformerError
 
 INTERRUPTED = 130
@@ -21,6 +22,7 @@ class Program(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
+        write_any_character()
         try:
             return super().invoke(ctx)
         except ModuformerError as error:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moduformer.cli import standard_input
 from moduformer.cli.output import grid, result, say
+from moduformer.cli.output import line as print_line
 
 if TYPE_CHECKING:
     from moduformer.tasks.text_classifier import TextClassifier
@@ -33,14 +33,14 @@ def predict(
     from moduformer.tasks.text_classifier import TextClassifier
 
     classifier = TextClassifier.load(folder, device)
-    rows = iter(texts) if texts else _rows(file or "", folder, text, pair)
+    rows = map(_text, texts) if texts else _rows(file or "", folder, text, pair)
     refused = 0
     for number, (row, answer) in enumerate(_answers(classifier, rows, windows), 1):
         line: dict[str, Any] = {"row": number}
         line |= {"text": row} if isinstance(row, str) else {"text": row[0], "pair": row[1]} if row else {"text": None}
         refused += answer is None
         line |= answer or {"label": None, "error": "there is no text"}
-        print(json.dumps(line, ensure_ascii=False))
+        print_line(line)
     if refused:
         say(f"{refused:,} rows have no text")
 
@@ -76,14 +76,16 @@ def _answers(
 def _rows(file: str, folder: Path, text: str | None, pair: str | None) -> Iterator[Any]:
     """Texts (or pairs) of a file; None where a row has none."""
     if file == "-":
-        return (line.rstrip("\n") for line in sys.stdin)
+        return (_text(line.rstrip("\n")) for line in standard_input.lines())
     if file.lower().endswith(".txt"):
-        return _lines(Path(file))
+        return map(_text, _lines(Path(file)))
     from moduformer.tasks.classification_run import trained_columns
-    from moduformer.train.examples import guess_text_column
+    from moduformer.train.examples import guess_text_column, no_rows
     from moduformer.train.tables import read_table
 
     table = read_table(file)
+    if not len(table):
+        raise no_rows(table)
     columns = trained_columns(folder)
     text = text or (columns.get("text") if columns.get("text") in table.columns else guess_text_column(table))
     pair = pair or (columns.get("pair") if columns.get("pair") in table.columns else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moduformer.cli.output import result, say
+from moduformer.cli import standard_input
+from moduformer.cli.output import line, result, say
 
 if TYPE_CHECKING:
     from moduformer.generate.text import Generated
@@ -58,15 +58,21 @@ def generate(
     device: Device = None,
 ) -> None:
     """Continue a text (or answer it, with an encoder-decoder), printing it as it is written."""
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = standard_input.text() if prompt == "-" else prompt
     settings = _settings(temperature, top_p, top_k, min_p, repetition_penalty, stop, seed)
     settings |= {"max_new_tokens": max_new_tokens, "num_return_sequences": results}
     chosen = {"num_beams": beams, "regex": regex, "prompt_lookup_num_tokens": prompt_lookup}
     settings |= {name: value for name, value in chosen.items() if value is not None}
-    if json_schema is not None:
-        settings["json_schema"] = _read(json_schema)
     if results > 1 and beams is None:
         settings["do_sample"] = True
+    if beams is not None and results > beams:
+        raise typer.BadParameter(f"{beams} beams give no {results} different results", param_hint="--results")
+    if draft is not None and prompt_lookup is not None:
+        raise typer.BadParameter("--draft and --prompt-lookup both draft; choose one")
+    if regex is not None and json_schema is not None:
+        raise typer.BadParameter("--regex and --json-schema both bind the text; choose one")
+    if "" in (stop or ()):
+        raise typer.BadParameter("is empty; give the text to end before", param_hint="--stop")
     if system is not None and not as_chat:
         raise typer.BadParameter("--system needs --chat")
     live = (stream is None and not as_json and beams is None and results == 1) or bool(stream)
@@ -76,6 +82,8 @@ def generate(
         raise typer.BadParameter("--chat gives one answer: not with --results")
     if as_chat and draft is not None:
         raise typer.BadParameter("--draft is not for --chat; use --prompt-lookup")
+    if json_schema is not None:
+        settings["json_schema"] = _read(json_schema)
     from moduformer.loading import load
 
     loaded = load(model, device=device)
@@ -121,6 +129,7 @@ def chat(
     """Talk with a model: a line is a message; /reset begins anew, /exit or the end of the input ends."""
     settings = _settings(temperature, top_p, top_k, min_p, repetition_penalty, stop, seed)
     settings["max_new_tokens"] = max_new_tokens
+    from moduformer.errors import TextError
     from moduformer.generate.chat import Chat
     from moduformer.loading import load
 
@@ -129,27 +138,47 @@ def chat(
     talks = sys.stdin.isatty()
     if talks:
         say(f"{model}: write a line; /reset begins anew, /exit ends")
+    heard = standard_input.lines()
     while True:
         if talks:
             print("> ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
-        text = line.strip()
-        if not line or text == "/exit":
+        text = next(heard, "/exit").strip()
+        if text == "/exit":
             break
         if text == "/reset":
             talk = Chat(loaded, system, **settings)
         elif text:
-            answer = talk.say(text, None if as_json else _print)
-            print(json.dumps(_plain(answer) | {"read": talk.fed}, ensure_ascii=False) if as_json else "", flush=True)
+            try:
+                answer = talk.say(text, None if as_json else _print)
+            except TextError as error:
+                if not talks:
+                    raise
+                # Somebody sits there who can say it in another way; the conversation is as it was before.
+                say(str(error))
+                continue
+            if as_json:
+                line(_plain(answer) | {"read": talk.fed})
+            else:
+                print(flush=True)
 
 
 def _read(path: Path) -> str:
+    """The JSON of a schema's file."""
+    import json
+
     from moduformer.errors import DataError
 
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        content = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8 text; convert it first") from None
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no JSON: {error}; correct the schema") from None
+    return content
 
 
 def _settings(
@@ -166,6 +195,8 @@ def _settings(
     settings: dict[str, Any] = {}
     if temperature == 0:
         settings["do_sample"] = False
+        for name in given.keys() - {"temperature"}:
+            say(f"--{name.replace('_', '-')} has no effect at --temperature 0, which takes the most probable token")
     elif given:
         settings = {"do_sample": True, **given}
     others = {"repetition_penalty": repetition_penalty, "stop_strings": stop or None, "seed": seed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import Any
@@ -14,7 +15,24 @@ def say(line: str) -> None:
 
 def result(data: Any) -> None:
     """A result as indented JSON."""
-    print(json.dumps(data, ensure_ascii=False, indent=2, allow_nan=False))
+    print(json.dumps(data, ensure_ascii=not _writes_all(), indent=2, allow_nan=False))
+
+
+def line(data: Any) -> None:
+    """A result as one line of JSON."""
+    print(json.dumps(data, ensure_ascii=not _writes_all(), allow_nan=False), flush=True)
+
+
+def _writes_all() -> bool:
+    """Whether stdout can hold every character; where not, JSON spells the others as escapes."""
+    return (sys.stdout.encoding or "utf-8").lower().replace("-", "").startswith("utf")
+
+
+def write_any_character() -> None:
+    """Lets stdout and stderr spell what their encoding does not have, rather than fail halfway."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def grid(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -51,7 +51,10 @@ class Chat:
         if "eos_token_id" not in settings and end is not None and end not in self.settings.eos_token_id:
             self.settings = self.settings.override(eos_token_id=[*self.settings.eos_token_id, end])
         if template is None and self.tokenizer.chat_template is None:
-            raise TextError("this model has no chat template, so it was not made for conversations; give one")
+            raise TextError(
+                "this model has no chat template, so it was not made for conversations; let it continue a text "
+                "(generate), or give a template"
+            )
         self._template, self._tools = template, tools
         self.messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system is not None else []
         self.messages += map(dict, messages)

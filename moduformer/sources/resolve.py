@@ -71,7 +71,7 @@ def resolve(
     """
     text = os.fspath(source).strip() if isinstance(source, str) else os.fspath(source)
     if not text or "\x00" in text:
-        raise SourceError(f"an empty or unreadable name is no model; {_choices()}")
+        raise SourceError(f"an empty or unreadable name is no model; use {_choices()}")
     _check_revision(revision)
     local = _existing(text)
     if local is not None:
@@ -201,17 +201,22 @@ def _resolve_hub(
     try:
         found = hub.fetch(repo_id, revision, "model", progress=progress, update=update)
     except SourceError as error:
-        near = difflib.get_close_matches(repo_id.rpartition("/")[2], MODELS, 1, 0.6)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise SourceError(f"{error}{hint}\n{_without_network()}") from error
+        raise SourceError(f"{error}{_near(repo_id)}\n{_without_network()}") from error
     return _from_hub(found, asked or repo_id, repo_id)
 
 
 def _allow_hub(repo_id: str, is_cached: bool) -> None:
     if not is_cached and "hub" not in source_order():
         raise SourceError(
-            f"{repo_id} is not cached and MODUFORMER_SOURCES does not allow the hub to be asked.\n{_without_network()}"
+            f"{repo_id} is not cached and MODUFORMER_SOURCES does not allow the hub to be asked."
+            f"{_near(repo_id)}\n{_without_network()}"
         )
+
+
+def _near(name: str) -> str:
+    """A question after a name that is nearly one of the default models."""
+    near = difflib.get_close_matches(name.rpartition("/")[2], MODELS, 1, 0.6)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _without_network() -> str:
