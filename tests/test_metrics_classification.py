@@ -155,6 +155,8 @@ def test_multilabel_metrics_agree_with_counting():
     both = np.stack([1 - scores.ravel(), scores.ravel()], 1)
     assert found.calibration_error == pytest.approx(slow_calibration_error(both.tolist(), truth.ravel().tolist(), 15))
     json.dumps(found.to_dict(), allow_nan=False)
+    low, high = found.micro_f1_interval
+    assert found.micro_f1 - 0.1 < low < found.micro_f1 < high < found.micro_f1 + 0.1
 
 
 def test_multilabel_metrics_take_one_class_and_no_labels():
@@ -189,6 +191,8 @@ def test_regression_metrics_agree_with_scipy():
     assert found.spearman == pytest.approx(scipy.stats.spearmanr(truth, guess).statistic)
     assert found.mse == pytest.approx(np.mean((truth - guess) ** 2))
     assert regression_metrics([1, 1], [1, 2]).to_dict()["pearson"] is None
+    spread = scipy.stats.sem((truth - guess) ** 2)
+    assert found.mse_interval == pytest.approx((found.mse - 1.96 * spread, found.mse + 1.96 * spread), abs=0.4 * spread)
 
 
 def test_finite_is_what_json_takes():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from moduformer.errors import DataError
-from moduformer.metrics.bootstrap import bootstrap_interval
+from moduformer.metrics.bootstrap import bootstrap_interval, bootstrap_totals
 from moduformer.metrics.calibration import brier_score, expected_calibration_error
 from moduformer.metrics.inputs import class_numbers, probability_rows, zeros_and_ones
 from moduformer.metrics.results import Scores
@@ -72,6 +72,7 @@ class MultilabelMetrics(Scores):
         hamming_loss: the share of single decisions that are wrong.
         per_class: every class, in class order.
         calibration_error, brier: of the probabilities of the single decisions; None without them.
+        micro_f1_interval: the 95 % percentile bootstrap interval of `micro_f1` over examples.
     """
 
     headline: ClassVar[str] = "micro_f1"
@@ -86,6 +87,7 @@ class MultilabelMetrics(Scores):
     per_class: list[ClassMetrics] = field(default_factory=list)
     calibration_error: float | None = None
     brier: float | None = None
+    micro_f1_interval: tuple[float, float] | None = None
 
 
 def _per_class(targets: Any, predictions: Any, labels: Sequence[int], names: Sequence[str]) -> list[ClassMetrics]:
@@ -248,4 +250,7 @@ def multilabel_metrics(
         if flat is None
         else expected_calibration_error(np.stack([1 - flat, flat], axis=1), truth.ravel()),
         brier=None if flat is None else float(np.mean((flat - truth.ravel()) ** 2)),
+        micro_f1_interval=bootstrap_totals(
+            np.stack([hits, sizes], axis=1), lambda sums: 2 * sums[:, 0] / np.maximum(sums[:, 1], 1)
+        ),
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from moduformer.errors import DataError
+from moduformer.metrics.bootstrap import bootstrap_interval
 from moduformer.metrics.results import Scores
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RegressionMetrics(Scores):
-    """Scores of predicted numbers; the correlations are None where one side is constant."""
+    """Scores of predicted numbers; correlations are None where one side is constant, the interval is over examples."""
 
     headline: ClassVar[str] = "mse"
 
@@ -22,6 +23,7 @@ class RegressionMetrics(Scores):
     mae: float
     pearson: float | None
     spearman: float | None
+    mse_interval: tuple[float, float] | None = None
 
 
 def regression_metrics(targets: Any, predictions: Any) -> RegressionMetrics:
@@ -44,6 +46,7 @@ def regression_metrics(targets: Any, predictions: Any) -> RegressionMetrics:
         float(np.mean(np.abs(error))),
         pearson(truth, guess),
         spearman(truth, guess),
+        bootstrap_interval(error**2),
     )
 
 
