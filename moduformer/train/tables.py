@@ -374,7 +374,7 @@ _FOREIGN_FILES = (
 )
 
 
-def _kind(path: Path) -> str:
+def file_kind(path: Path) -> str:
     """The format of a file, by its first bytes before its name."""
     with path.open("rb") as file:
         head = file.read(2**16)
@@ -454,7 +454,7 @@ def read_table(
             raise DataError(f"{path}: no such file")
         if not path.is_file():
             raise DataError(f"{path} is not a regular file")
-        kind = _kind(path)
+        kind = file_kind(path)
         if kind == "parquet":
             return _from_parquet(path, columns, bad_rows, notes, max_bytes)
         if kind.startswith("json"):
