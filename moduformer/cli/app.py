@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from moduformer import __version__
-from moduformer.cli import architecture, classify, data, demo, generating, planning, training
+from moduformer.cli import architecture, classify, data, demo, generating, planning, running, training
 from moduformer.cli.output import write_any_character
 from moduformer.errors import ModuformerError
 
@@ -65,6 +65,7 @@ app.command("demo")(demo.demo)
 app.command("train")(training.train)
 app.command("predict")(classify.predict)
 app.command("evaluate")(classify.evaluate)
+app.command("run")(running.run)
 app.command("generate")(generating.generate)
 app.command("chat")(generating.chat)
 app.command("explore")(data.explore)
