@@ -4,12 +4,15 @@
 #   make test    every check: format, lint, types, layers, tests
 #   make lint    the checks without the tests
 #   make bench   measurements beside other libraries
+#   make contract  pipelines beside those of transformers 4.57, which gets an environment of its own
 #   make clean   removes the environment and what the commands wrote
 #
 # PYTHON=... chooses the interpreter the environment is made with (3.11 or newer); OUT=... the folder of the demo.
 
 SHELL := /bin/sh
 VENV := .venv
+CONTRACT := .venv-transformers-4
+TRANSFORMERS_4 := transformers==4.57.1 tokenizers==0.22.2 huggingface_hub==0.36.2
 RUN := $(VENV)/bin/python
 CONSTRAINTS ?= constraints.txt
 OUT ?= runs/demo
@@ -34,11 +37,11 @@ endef
 # As many test processes as cores, each with one thread: more threads than cores only wait for one another.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 RAYON_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo test lint format bench setup setup-dev constraints clean
+.PHONY: help demo test lint format bench contract setup setup-dev constraints clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,9p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,10p'
 
 demo: $(VENV)/.ready
 	@$(RUN) -m moduformer demo --out "$(OUT)"
@@ -58,6 +61,10 @@ format: $(VENV)/.ready-dev
 
 bench: $(VENV)/.ready-bench
 	@$(RUN) -m bench
+
+contract: $(VENV)/.ready-dev $(CONTRACT)/.ready
+	@echo "== pipelines beside those of $(firstword $(TRANSFORMERS_4))"
+	@$(ONE_THREAD) MODUFORMER_TRANSFORMERS_4="$(abspath $(CONTRACT))/bin/python" $(RUN) -m pytest -q -m slow tests/contract
 
 setup: $(VENV)/.ready
 setup-dev: $(VENV)/.ready-dev
@@ -104,9 +111,23 @@ $(VENV)/.ready-bench: $(VENV)/.ready
 	@$(call install,-e ".[bench]")
 	@touch $@
 
+# transformers 4 asks for older tokenizers and huggingface_hub than the 5 of the other tests, so the two cannot share an
+# environment. The rest is what the other tests have seen.
+$(CONTRACT)/.ready: private PIP := $(CONTRACT)/bin/python -m pip install --disable-pip-version-check --no-input \
+  --no-compile --progress-bar off -c $(CONTRACT)/constraints.txt
+$(CONTRACT)/.ready: $(VENV)/.ready constraints.txt
+	@echo "== making $(CONTRACT)"
+	@$(RUN) -m venv --clear $(CONTRACT)
+	@grep -v -i -E '^(transformers|tokenizers|huggingface_hub)==' constraints.txt > $(CONTRACT)/constraints.txt
+	@echo "== installing $(TORCH) (the largest part, 200 MB or more)"
+	@$(call install,"$(TORCH)")
+	@echo "== installing $(TRANSFORMERS_4) and what it needs"
+	@$(call install,$(TRANSFORMERS_4) sentencepiece protobuf)
+	@touch $@
+
 constraints: $(VENV)/.ready-dev
 	@{ sed -n '/^#/p' constraints.txt; $(RUN) -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep '=='; } > constraints.new
 	@mv constraints.new constraints.txt
 
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(CONTRACT) runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
