@@ -43,6 +43,10 @@ KNOWN = frozenset(
 )
 
 
+_ONE_CLASS = re.compile(r"\[\^?(?:[^\\\[\]&]|\\x[0-9a-f]{2})+\]\+?")
+"""A single class of characters, perhaps repeated: one look at each character of the text."""
+
+
 def screen_pattern(pattern: str, where: str) -> None:
     """Refuse a regular expression that could run for very long on some text.
 
@@ -54,6 +58,9 @@ def screen_pattern(pattern: str, where: str) -> None:
         TextError: nested repeats, back references, over-long expressions, and whatever fails the trial.
     """
     if pattern in KNOWN:
+        return
+    if len(pattern) <= MAX_PATTERN and _ONE_CLASS.fullmatch(pattern):
+        # Nothing can follow that would make the engine go back.
         return
     if len(pattern) > MAX_PATTERN:
         raise TextError(f"{where}: a regular expression of {len(pattern)} characters; {MAX_PATTERN} are allowed.")

@@ -38,6 +38,7 @@ FAMILY_ROLES: dict[str, dict[str, str]] = {
     "xlnet": {**_ROBERTA_ROLES, "sep": "<sep>", "cls": "<cls>"},
     "xlm-roberta": _ROBERTA_ROLES,
     "t5": {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"},
+    "marian": {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"},
     "llama": {"bos": "<s>", "eos": "</s>", "unk": "<unk>"},
     "gemma": {"bos": "<bos>", "eos": "<eos>", "unk": "<unk>", "pad": "<pad>", "mask": "<mask>"},
 }
