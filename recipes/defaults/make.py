@@ -2,8 +2,8 @@
 
     python recipes/defaults/make.py sentiment-en --data ../shared/data
 
-Every step is a command of the library that anybody can run; the card names them. What is packed is measured after it was
-packed, so the figures are those of the files in the package.
+Every step is a command of the library that anybody can run; the card names them. What is packed is measured after it
+was packed, so the figures are those of the files in the package.
 """
 
 from __future__ import annotations
