@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from moduformer.architecture import Head
-from moduformer.errors import CheckpointError, DataError, TrainingError
+from moduformer.errors import DataError
 from moduformer.loading import load
 from moduformer.metrics.classification import classification_metrics, multilabel_metrics
-from moduformer.model import Model, build
+from moduformer.model import Model
 from moduformer.pipelines.scores import merge_windows, probabilities
 from moduformer.pipelines.windowing import WindowedTexts, Windower, windower
-from moduformer.train.adaptation import adapt
+from moduformer.tasks.fine_tuning import TERMINATED, adapted, attach_lora, with_heads, with_new_head
 from moduformer.train.callbacks import Callback, History
 from moduformer.train.encoded import Encoded
 from moduformer.train.evaluation import predict
@@ -26,11 +26,6 @@ from moduformer.train.labels import LabelSet
 from moduformer.train.loop import train
 from moduformer.train.objectives import Classification, MultiLabel, Objective
 from moduformer.train.recipes import Recipe
-from moduformer.train.seeds import draw_head
-from moduformer.weights.checkpoint import Origin
-
-TERMINATED = "terminated"
-"""How a training that was told to stop has ended; it can be resumed."""
 
 MERGES = ("mean", "max")
 """How the scores of a long text's windows become one: see `moduformer.text.windows.merge`."""
@@ -96,10 +91,10 @@ def train_classifier(job: Training) -> Trained:
     job = replace(job, recipe=job.recipe.for_model(model.spec))
     read = windower(model, job.max_length, job.stride)
     texts = read(job.examples.texts, job.examples.pairs)
-    adaptation = _adapt(model, texts.encoded, job)
+    adaptation = adapted(model, texts.encoded, job)
     if adaptation is not None and adaptation.ended == TERMINATED:
         return Trained(model, adaptation, texts, job.recipe, adaptation)
-    lora = _attach_lora(model, job)
+    lora = attach_lora(model, job)
     history = train(
         model,
         texts.shared(job.weights),
@@ -116,29 +111,11 @@ def train_classifier(job: Training) -> Trained:
 
 
 def new_classifier(source: str | Path, classes: LabelSet, seed: int, device: str | None = None) -> Model:
-    """A pretrained encoder with a new head for these classes, the same one for the same seed.
+    """A pretrained encoder with a new head for these classes (see `with_new_head`).
 
-    A pooler that the checkpoint holds is kept; a classifier it holds is not, since its classes are others. A family
-    that has no classifier of its own gets a head on the mean of all states.
+    A family that has no classifier of its own gets a head on the mean of all states.
     """
-    body = load(source, "feature-extraction", device)
-    if body.quantization is not None:
-        raise TrainingError(f"{source} is quantised and cannot be trained; start from its float checkpoint")
-    if body.origin is None or (body.encoder is not None and body.decoder is not None):
-        raise TrainingError(f"{source} has an encoder and a decoder; a classifier needs a model with one of them")
-    member, config = body.origin.family, dict(body.origin.config)
-    config["id2label"] = {str(i): name for i, name in enumerate(classes.names)}
-    config["label2id"] = {name: i for i, name in enumerate(classes.names)}
-    try:
-        architecture = member.architecture_with("classify")
-        heads = member.read(config, architecture).heads
-    except CheckpointError:
-        architecture, heads = "", (Head("classify", reads="mean", outputs=len(classes)),)
-    model = with_heads(body, heads, seed)
-    model.labels = classes.names
-    if architecture:
-        model.origin = Origin(member, config | {"architectures": [architecture]}, dict(body.origin.dtypes))
-    return model
+    return with_new_head(source, Head("classify", reads="mean", outputs=len(classes)), classes.names, seed, device)
 
 
 def objective(examples: Examples, class_weight: str | Mapping[Any, float] | None) -> Objective:
@@ -211,70 +188,6 @@ def headline(targets: np.ndarray, scores: np.ndarray, multi_label: bool) -> dict
     metrics = classification_metrics(targets, chosen, names=[str(i) for i in range(scores.shape[1])])
     loss = -np.log(kept[np.arange(len(targets)), targets]).mean()
     return {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1, "loss": float(loss)}
-
-
-# Low-rank adapters ---------------------------------------------------------------------------------------------------
-
-
-def _attach_lora(model: Model, job: Training) -> Any:
-    if job.recipe.lora is None:
-        return None
-    from moduformer.lora import Lora
-
-    return Lora(model, job.recipe.lora, seed=job.recipe.settings.seed)
-
-
-# Adaptation to the domain --------------------------------------------------------------------------------------------
-
-
-def _adapt(model: Model, encoded: Encoded, job: Training) -> History | None:
-    if job.recipe.adaptation is None:
-        return None
-    tokenizer, settings = model.tokenizer, job.recipe.settings
-    special = (tokenizer.token_to_id(token) for token in tokenizer.special_tokens.values())
-    return adapt(
-        _with_own_language_head(model, job),
-        encoded,
-        job.recipe.adaptation,
-        mask_id=tokenizer.mask_id,
-        special_ids=sorted({number for number in special if number is not None}),
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        callbacks=job.callbacks,
-        folder=None if job.folder is None else job.folder / "adaptation",
-        resume=job.resume,
-    )
-
-
-def _with_own_language_head(model: Model, job: Training) -> Model:
-    """The classifier's body under the checkpoint's own language-model head, where it has one."""
-    task = "text-generation" if model.encoder is None else "fill-mask"
-    try:
-        own = load(job.source, task, job.device)
-    except CheckpointError:
-        return model
-    own.embedding, own.encoder, own.decoder = model.embedding, model.encoder, model.decoder
-    return own
-
-
-def with_heads(model: Model, heads: tuple[Head, ...], seed: int) -> Model:
-    """A model with these heads on the same embedding and stacks (shared, not copied).
-
-    A pooler the model has already is kept, every other head is drawn anew.
-    """
-    made = build(replace(model.spec, heads=heads), device="meta")
-    made.embedding, made.encoder, made.decoder = model.embedding, model.encoder, model.decoder
-    drawn = []
-    for head in heads:
-        if head.kind == "pool" and head == model.spec.head("pool"):
-            made.heads[head.kind] = model.heads[head.kind]
-            continue
-        made.heads[head.kind].to_empty(device=model.device)
-        draw_head(made, head.kind, seed)
-        drawn.append(head.kind)
-    made.tokenizer = model.tokenizer
-    made.notes = [*model.notes, f"new and drawn at random: {' and '.join(drawn)} head"]
-    return made.eval()
 
 
 # A linear head on frozen features ------------------------------------------------------------------------------------

@@ -12,10 +12,8 @@ from typing import Any, Self
 from moduformer.errors import DataError
 
 
-class Classifier:
-    """A classifier whose parameters are the arguments of its `__init__`, and whose learned state ends in `_`."""
-
-    _estimator_type = "classifier"
+class Estimator:
+    """An estimator whose parameters are the arguments of its `__init__`, and whose learned state ends in `_`."""
 
     @classmethod
     def parameter_names(cls) -> list[str]:
@@ -36,12 +34,11 @@ class Classifier:
         return self
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+        from sklearn.utils import InputTags, Tags, TargetTags
 
         return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True, multi_output=True),
-            classifier_tags=ClassifierTags(multi_label=True),
+            estimator_type=None,
+            target_tags=TargetTags(required=True),
             input_tags=InputTags(two_d_array=False, string=True),
         )
 
@@ -61,3 +58,19 @@ class Classifier:
             f"{name}={value!r}" for name, value in self.get_params().items() if value is not defaults[name].default
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
+
+
+class Classifier(Estimator):
+    """An estimator of classes."""
+
+    _estimator_type = "classifier"
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True, multi_output=True),
+            classifier_tags=ClassifierTags(multi_label=True),
+            input_tags=InputTags(two_d_array=False, string=True),
+        )

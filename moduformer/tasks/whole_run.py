@@ -20,10 +20,8 @@ from typing import Any, Protocol
 from moduformer.atomic import write_text
 from moduformer.errors import TrainingError
 from moduformer.sources.resolve import resolve
+from moduformer.tasks.fine_tuning import TERMINATED
 from moduformer.train.callbacks import Callback, History, json_safe
-
-TERMINATED = "terminated"
-"""How a training that was told to stop has ended; it can be resumed."""
 
 LEFT_BY_A_FAILURE = {"settings.json", "log.csv", "evaluations.csv"}
 """Files of a run that failed before it saved anything; the next run may write over them."""
