@@ -42,6 +42,9 @@ TASKS = {
     "token-classification": Task(
         "token_classification", "TokenClassification", hub="dbmdz/bert-large-cased-finetuned-conll03-english"
     ),
+    "question-answering": Task(
+        "question_answering", "QuestionAnswering", hub="distilbert/distilbert-base-cased-distilled-squad"
+    ),
     "feature-extraction": Task(
         "feature_extraction", "FeatureExtraction", hub="distilbert/distilbert-base-cased", here="minilm"
     ),

@@ -83,14 +83,14 @@ def roberta(folder: Path, task: str, tokenizer: Any, **config: Any) -> Path:
     return written(folder, lambda: getattr(transformers, f"Roberta{task}")(made), tokenizer)
 
 
-def bert(folder: Path, task: str, **config: Any) -> Path:
+def bert(folder: Path, task: str, scale: float = 0.3, **config: Any) -> Path:
     """A BERT with a head (`task` such as "ForSequenceClassification") in `folder`."""
     tokenizer = word_pieces()
     made = transformers.BertConfig(
         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
         max_position_embeddings=128, **config,
     )  # fmt: skip
-    return written(folder, lambda: getattr(transformers, f"Bert{task}")(made), tokenizer)
+    return written(folder, lambda: getattr(transformers, f"Bert{task}")(made), tokenizer, scale)
 
 
 def bart(folder: Path, task: str, **config: Any) -> Path:
