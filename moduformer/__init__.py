@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    import moduformer.catalog as catalog
     from moduformer.model import build as build
     from moduformer.pipelines.registry import pipeline as pipeline
     from moduformer.tasks.text_classifier import TextClassifier as TextClassifier
@@ -20,10 +21,12 @@ _HOME = {
     "pipeline": "moduformer.pipelines.registry",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", "catalog", *_HOME]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "catalog":  # a module that is the table itself; importing it sets the name
+        return importlib.import_module("moduformer.catalog")
     if name not in _HOME:
         raise AttributeError(f"module 'moduformer' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

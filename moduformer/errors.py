@@ -38,3 +38,10 @@ class TrainingError(ModuformerError):
 
 class PipelineError(ModuformerError, ValueError):
     """A pipeline that does not exist, or that was asked for what it or its model cannot do."""
+
+
+class CatalogError(ModuformerError, KeyError):
+    """A name that no row of the model table has."""
+
+    # KeyError would print the message in quotes.
+    __str__ = Exception.__str__
