@@ -190,11 +190,13 @@ def tokenizer_of(model: Model, tokenizer: Tokenizer | None = None) -> Tokenizer:
     return found
 
 
-def encode_prompt(model: Model, tokenizer: Tokenizer, text: str, allow_special: bool = True) -> list[int]:
+def encode_prompt(
+    model: Model, tokenizer: Tokenizer, text: str, allow_special: bool = True, bounded: bool = True
+) -> list[int]:
     """A prompt's tokens, framed as the model was trained; a decoder's prompt is left open at the end.
 
     An empty prompt is the decoder's begin token. Raises `TextError` for a prompt without any token, or one that leaves
-    no position for an answer.
+    no position for an answer, unless it is not to be `bounded`.
     """
     ids = list(tokenizer.encode(text, allow_special=allow_special).ids)
     if model.encoder is None:
@@ -208,7 +210,7 @@ def encode_prompt(model: Model, tokenizer: Tokenizer, text: str, allow_special: 
     if not ids:
         raise TextError("the prompt is empty and the model has no token to begin a text with; write a word")
     room = positions_of(model)
-    if model.encoder is None and room is not None and len(ids) > room:
+    if bounded and model.encoder is None and room is not None and len(ids) > room:
         raise TextError(f"the prompt has {len(ids)} tokens, but this model has {room} positions; shorten it")
     return ids
 

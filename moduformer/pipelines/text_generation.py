@@ -177,9 +177,9 @@ class TextGeneration(Generating[Prompt, Continued, TextGenerationOptions]):
             raise PipelineError(f"is {shown}; give a text, or a list of messages with role and content")
         elif framed is False:
             ids = self.tokenizer.encode(prefix + value, add_special_tokens=False).ids
-            ids = list(ids) or encode_prompt(self.model, self.tokenizer, prefix + value)
+            ids = list(ids) or encode_prompt(self.model, self.tokenizer, prefix + value, bounded=False)
         else:
-            ids = encode_prompt(self.model, self.tokenizer, prefix + value)
+            ids = encode_prompt(self.model, self.tokenizer, prefix + value, bounded=False)
         if limits.get("truncation", options.truncation) not in (None, False, "do_not_truncate"):
             ids = ids[: limits.get("max_length", options.max_length) or self.tokenizer.model_max_length or len(ids)]
         return self._with_room(given, ids, options, continues)

@@ -104,7 +104,7 @@ def marian(folder: Path, generation: dict[str, Any] | None = None) -> Path:
             "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "separate_vocabs": False}  # fmt: skip
     config = transformers.MarianConfig(
         vocab_size=len(pieces), d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
-        decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=128,
+        decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=300,
         pad_token_id=len(pieces) - 1, eos_token_id=0, bos_token_id=0, decoder_start_token_id=len(pieces) - 1,
         forced_eos_token_id=0,
     )  # fmt: skip
