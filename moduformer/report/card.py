@@ -48,7 +48,12 @@ def render_card(results: Results) -> str:
         *_section("Training", _training(results)),
         *_section("Limits", _limits(results)),
     ]
-    return f"---\n{_yaml(header(results))}---\n\n" + "\n\n".join(s for s in sections if s) + "\n"
+    return front_matter(header(results)) + "\n\n".join(s for s in sections if s) + "\n"
+
+
+def front_matter(data: Mapping[str, Any]) -> str:
+    """Plain data as the YAML header of a card: mappings with the program's own keys, lists, strings and numbers."""
+    return f"---\n{_yaml(data)}---\n\n"
 
 
 def header(results: Results) -> dict[str, Any]:

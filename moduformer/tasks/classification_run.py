@@ -78,28 +78,28 @@ def read_data(settings: RunSettings) -> RunData:
     return data
 
 
-def files_of(data: str) -> tuple[str, str | None]:
+def files_of(data: str, suffixes: tuple[str, ...] = DATA_SUFFIXES) -> tuple[str, str | None]:
     """The training file, and the evaluation file that lies beside it where `data` is a folder."""
     folder = Path(data).expanduser()
-    if not folder.exists() and _is_name(data):
+    if not folder.exists() and _is_name(data, suffixes):
         from moduformer.sources import fetch_data
 
         folder = fetch_data(data)
     if not folder.is_dir():
         return data, None
-    found = {path.stem.lower(): path for path in sorted(folder.iterdir()) if path.suffix.lower() in DATA_SUFFIXES}
+    found = {path.stem.lower(): path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes}
     if "train" not in found:
         raise DataError(f"{folder} has no train.csv (or .tsv, .jsonl, .json, .parquet); name the file to train on")
     beside = next((found[name] for name in ("test", "validation", "valid", "dev") if name in found), None)
     return str(found["train"]), None if beside is None else str(beside)
 
 
-def _is_name(data: str) -> bool:
+def _is_name(data: str, suffixes: tuple[str, ...]) -> bool:
     """Whether this can be a data set of the hub (organisation/name) or one with a short name, rather than a path."""
     from moduformer.sources import DATA_SETS
 
     return data in DATA_SETS or (
-        data.count("/") == 1 and not data.startswith((".", "/", "~")) and not data.lower().endswith(DATA_SUFFIXES)
+        data.count("/") == 1 and not data.startswith((".", "/", "~")) and not data.lower().endswith(suffixes)
     )
 
 
