@@ -62,7 +62,8 @@ PRECISION = "bfloat16"
 def run_one(name: str, recipe: str, shots: str, seed: int) -> dict[str, Any]:
     """Trains on one subset and scores the whole test split."""
     import moduformer as mf
-    from moduformer.train.examples import few_shot, read_examples
+    from moduformer.train.labelled_rows import read_examples
+    from moduformer.train.splitting import few_shot
 
     data = DATA_SETS[name]
     folder = Path(os.environ.get("MODUFORMER_SHARED", ROOT.parent / "shared")) / "data" / data.folder

@@ -93,7 +93,7 @@ def test_draws_are_repeatable_and_disjoint():
 
 
 def test_csv_comes_back(tmp_path):
-    from moduformer.train.examples import read_examples
+    from moduformer.train.labelled_rows import read_examples
 
     rows = [RatedText(1, 1, 'say "hi", all\rof you'), RatedText(2, -1, "=1+1")]
     found = read_examples(write_csv(rows, tmp_path / "deep" / "rows.csv"), "text", "label")

@@ -13,21 +13,11 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from moduformer.errors import DataError
-from moduformer.train.examples import (
-    check_trainable,
-    class_weights,
-    duplicates,
-    examples_from_lists,
-    few_shot,
-    label_examples,
-    label_variants,
-    leaks,
-    read_examples,
-    split,
-    text_key,
-    unlabelled_texts,
-)
+from moduformer.train.duplicates import duplicates, leaks, text_key
+from moduformer.train.examples import check_trainable, class_weights, label_variants
+from moduformer.train.labelled_rows import examples_from_lists, label_examples, read_examples, unlabelled_texts
 from moduformer.train.labels import LabelSet
+from moduformer.train.splitting import few_shot, split
 from moduformer.train.tables import read_table
 
 
@@ -244,7 +234,7 @@ def test_splits_keep_the_share_of_every_class():
     for fraction in (0, 1, -1, float("nan")):
         with pytest.raises(DataError):
             split(whole, fraction)
-    with pytest.raises(DataError, match="too few different texts"):
+    with pytest.raises(DataError, match="no class has two different texts"):
         split(examples(("a", 0), ("b", 1)), 0.5)
 
 
@@ -256,7 +246,8 @@ def test_the_rarest_label_is_held_out_too_when_there_are_several():
 
 
 SPLIT_IN_ANOTHER_PROCESS = """
-from moduformer.train.examples import examples_from_lists, split
+from moduformer.train.labelled_rows import examples_from_lists
+from moduformer.train.splitting import split
 found = examples_from_lists([f"t{i % 90}" for i in range(100)], ["xyz"[i % 3] for i in range(100)])
 print(split(found, 0.2, 7)[1].rows)
 """

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from moduformer.errors import DataError
-from moduformer.train.examples import examples_from_lists, read_examples
 from moduformer.train.explore import explore, near_key, render
+from moduformer.train.labelled_rows import examples_from_lists, read_examples
 
 
 def words(texts):

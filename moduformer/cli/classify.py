@@ -80,7 +80,7 @@ def _rows(file: str, folder: Path, text: str | None, pair: str | None) -> Iterat
     if file.lower().endswith(".txt"):
         return map(_text, _lines(Path(file)))
     from moduformer.tasks.classification_run import trained_columns
-    from moduformer.train.examples import guess_text_column, no_rows
+    from moduformer.train.columns import guess_text_column, no_rows
     from moduformer.train.tables import read_table
 
     table = read_table(file)

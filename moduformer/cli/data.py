@@ -22,9 +22,9 @@ def explore(
 ) -> None:
     """Class balance, lengths, duplicates, leaks and suspicious rows of a labelled file."""
     from moduformer.tasks.classification_run import files_of
-    from moduformer.train.examples import read_examples
     from moduformer.train.explore import explore as look
     from moduformer.train.explore import render
+    from moduformer.train.labelled_rows import read_examples
 
     source, beside = files_of(data)
     evaluation = evaluation or beside

@@ -282,7 +282,7 @@ def _trained(
 
 def _accuracy(classifier: TextClassifier, path: Path) -> float:
     from moduformer.tasks.classification_run import evaluate_examples
-    from moduformer.train.examples import read_examples
+    from moduformer.train.labelled_rows import read_examples
 
     examples = read_examples(path, "text", "label", classes=classifier.label_set_)
     return float(evaluate_examples(classifier, examples).to_dict()["accuracy"])

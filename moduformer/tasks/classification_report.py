@@ -106,7 +106,7 @@ def _data(outcome: Outcome, data: RunData) -> DataFacts:
     names = data.train.classes.names
     counts, held = data.train.counts(), data.evaluation.counts()
     report = outcome.classifier.report_
-    from moduformer.train.examples import duplicates, leaks
+    from moduformer.train.duplicates import duplicates, leaks
 
     return DataFacts(
         name=Path(data.train.name).name,

@@ -26,7 +26,9 @@ from moduformer.tasks.classifier_training import TERMINATED
 from moduformer.tasks.run_records import Metrics, Outcome, RunData, RunSettings, peak_memory
 from moduformer.tasks.text_classifier import TextClassifier
 from moduformer.train.callbacks import Callback, json_safe
-from moduformer.train.examples import Examples, few_shot, majority_accuracy, read_examples, split
+from moduformer.train.examples import Examples, majority_accuracy
+from moduformer.train.labelled_rows import read_examples
+from moduformer.train.splitting import few_shot, split
 
 if TYPE_CHECKING:
     pass
@@ -209,7 +211,7 @@ def labelled_rows(
     pair = pair or _present(columns.get("pair"), table.columns)
     label: Any = list(labels) or [c for c in columns.get("labels") or [] if c in table.columns]
     label = label[0] if len(label) == 1 else label or None
-    from moduformer.train.examples import label_examples
+    from moduformer.train.labelled_rows import label_examples
 
     examples = label_examples(table, text, label, pair, classes=classifier.label_set_)
     if not len(examples):
@@ -360,7 +362,8 @@ def dry_run(settings: RunSettings, steps: int = 4) -> dict[str, Any]:
     from moduformer.pipelines.windowing import windower
     from moduformer.tasks.classifier_training import new_classifier
     from moduformer.train.batching import Plan
-    from moduformer.train.examples import check_trainable, duplicates, leaks
+    from moduformer.train.duplicates import duplicates, leaks
+    from moduformer.train.examples import check_trainable
 
     data = read_data(settings)
     check_trainable(data.train, data.evaluation)

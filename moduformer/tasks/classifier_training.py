@@ -21,11 +21,12 @@ from moduformer.tasks.fine_tuning import TERMINATED, adapted, attach_lora, with_
 from moduformer.train.callbacks import Callback, History
 from moduformer.train.encoded import Encoded
 from moduformer.train.evaluation import predict
-from moduformer.train.examples import Examples, class_weights, split
+from moduformer.train.examples import Examples, class_weights
 from moduformer.train.labels import LabelSet
 from moduformer.train.loop import train
 from moduformer.train.objectives import Classification, MultiLabel, Objective
 from moduformer.train.recipes import Recipe
+from moduformer.train.splitting import split
 
 MERGES = ("mean", "max")
 """How the scores of a long text's windows become one: see `moduformer.text.windows.merge`."""

@@ -24,9 +24,9 @@ from moduformer.quantize import SCHEMES, quantize
 from moduformer.sources.resolve import resolve
 from moduformer.tasks.classification_run import evaluate_examples, labelled_rows
 from moduformer.tasks.text_classifier import SETTINGS_FILE, TextClassifier
+from moduformer.train.columns import guess_text_column
 from moduformer.train.encoded import Encoded
 from moduformer.train.evaluation import mean_features, mean_loss
-from moduformer.train.examples import guess_text_column
 from moduformer.train.objectives import NextToken
 from moduformer.train.tables import read_table
 from moduformer.weights.tensor_file import check_finite

@@ -22,7 +22,8 @@ from moduformer.tasks.classifier_training import MERGES, Trained, Training, obje
 from moduformer.tasks.estimator import Classifier
 from moduformer.train.callbacks import Callback
 from moduformer.train.evaluation import predict
-from moduformer.train.examples import Examples, check_trainable, examples_from_lists
+from moduformer.train.examples import Examples, check_trainable
+from moduformer.train.labelled_rows import examples_from_lists
 from moduformer.train.labels import Label, LabelSet
 from moduformer.train.tables import plain
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from moduformer.errors import DataError
 from moduformer.metrics.results import finite
-from moduformer.train.examples import Examples, duplicates, label_variants, leaks, majority_accuracy
+from moduformer.train.duplicates import duplicates, leaks
+from moduformer.train.examples import Examples, label_variants, majority_accuracy
 
 if TYPE_CHECKING:
     from rich.console import Console
