@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     import moduformer.catalog as catalog
     from moduformer.model import build as build
     from moduformer.pipelines.registry import pipeline as pipeline
+    from moduformer.tasks.question_answerer import QuestionAnswerer as QuestionAnswerer
+    from moduformer.tasks.seq2seq import Seq2Seq as Seq2Seq
     from moduformer.tasks.text_classifier import TextClassifier as TextClassifier
+    from moduformer.tasks.token_classifier import TokenClassifier as TokenClassifier
 
 # Names load on first use: importing the library must not pay for torch or pandas.
 _HOME = {
@@ -17,7 +20,10 @@ _HOME = {
     "Trace": "moduformer.trace",
     "load": "moduformer.loading",
     "spec": "moduformer.families",
+    "QuestionAnswerer": "moduformer.tasks.question_answerer",
+    "Seq2Seq": "moduformer.tasks.seq2seq",
     "TextClassifier": "moduformer.tasks.text_classifier",
+    "TokenClassifier": "moduformer.tasks.token_classifier",
     "pipeline": "moduformer.pipelines.registry",
 }
 

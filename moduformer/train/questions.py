@@ -128,15 +128,17 @@ def read_questions(
     return gathered.finished()
 
 
-def questions_from_lists(questions: Sequence[Any], contexts: Sequence[Any], answers: Sequence[Any]) -> Questions:
-    """Questions of three lists; an answer may be whatever `read_questions` takes.
+def questions_from_lists(
+    questions: Sequence[Any], contexts: Sequence[Any], answers: Sequence[Any], located: bool = True
+) -> Questions:
+    """Questions of three lists; an answer may be whatever `read_questions` takes, `located` is as there.
 
     Raises:
         DataError: the lengths differ, or a row that cannot be used, by its number.
     """
     if not len(questions) == len(contexts) == len(answers):
         raise DataError(f"there are {len(questions)} questions, {len(contexts)} contexts and {len(answers)} answers")
-    gathered = _Gathered("the data", located=True)
+    gathered = _Gathered("the data", located)
     for i, (question, context, answer) in enumerate(zip(questions, contexts, answers)):
         gathered.add(f"row {i + 1}", {"question": question, "context": context, "answers": plain(answer)})
     found = gathered.finished()
