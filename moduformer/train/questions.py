@@ -128,6 +128,26 @@ def read_questions(
     return gathered.finished()
 
 
+def asked_questions(
+    source: Any, question: str | None = None, context: str | None = None, **reading: Any
+) -> Iterator[tuple[str, Any, Any]]:
+    """Id, question and context of every row of a file, for prediction; answers need not be there, and are not read.
+
+    Arguments and errors are those of `read_questions`; a question or context that is missing is None.
+    """
+    path = Path(source) if isinstance(source, (str, os.PathLike)) else None
+    if path is not None and _is_nested(path):
+        for place, row in _nested(path):
+            yield _name(row.get("id")) or place, row.get("question"), row.get("context")
+        return
+    table = read_table(source, **reading)
+    require_columns(table.columns, [name for name in (question, context) if name is not None], table.name)
+    names = _first(table, ID_NAMES)
+    listed = [str(row) for row in table.rows] if names is None else list(map(_name, table.column(names)))
+    asked = table.column(question or _guessed(table, "question", QUESTION_NAMES))
+    yield from zip(listed, asked, table.column(context or _guessed(table, "context", CONTEXT_NAMES)))
+
+
 def questions_from_lists(
     questions: Sequence[Any], contexts: Sequence[Any], answers: Sequence[Any], located: bool = True
 ) -> Questions:
