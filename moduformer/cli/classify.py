@@ -11,6 +11,7 @@ import typer
 from moduformer.cli import standard_input
 from moduformer.cli.output import grid, result, say
 from moduformer.cli.output import line as print_line
+from moduformer.cli.tasks import CLASSIFY, commands_of, task_of
 
 if TYPE_CHECKING:
     from moduformer.tasks.text_classifier import TextClassifier
@@ -30,6 +31,16 @@ def predict(
     """Label texts: one JSON line a text, with the label, its score and the scores of all labels."""
     if bool(texts) == bool(file):
         raise typer.BadParameter("give texts, or --file with a file of texts")
+    task = task_of(folder)
+    if task != CLASSIFY:
+        given = {"texts": texts, "file": file, "text": text, "pair": pair, "windows": windows, "device": device}
+        lacking = 0
+        for found in commands_of(task).answers(folder, given):
+            lacking += "error" in found
+            print_line(found)
+        if lacking:
+            say(f"{lacking:,} rows have no text")
+        return
     from moduformer.tasks.text_classifier import TextClassifier
 
     classifier = TextClassifier.load(folder, device)
@@ -125,6 +136,15 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a trained folder on a file: metrics, confusion matrix, worst errors."""
+    task = task_of(folder)
+    if task != CLASSIFY:
+        commands = commands_of(task)
+        data_, measured = commands.evaluate(folder, data, {"text": text, "label": label, "pair": pair})
+        if as_json:
+            result(data_)
+        else:
+            commands.show_scores(measured, errors)
+        return
     from moduformer.tasks.classification_run import evaluate_run, worst_mistakes
 
     classifier, metrics = evaluate_run(folder, data, text, label or (), pair)

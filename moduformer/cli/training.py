@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from moduformer.cli.output import duration, grid, percent, result, say, size
+from moduformer.cli.tasks import CLASSIFY, TaskCommands, carry_out, command_line, commands_of, settings_from
 
 if TYPE_CHECKING:
     from moduformer.tasks.classification_run import Outcome, RunSettings
@@ -25,7 +24,9 @@ def train(
     ] = None,
     pair: Annotated[str | None, typer.Option(help="Column of second texts, for pairs.")] = None,
     separator: Annotated[str | None, typer.Option(help="What separates several labels in a cell.")] = None,
-    task: Annotated[str, typer.Option(help="What to learn.")] = "classify",
+    task: Annotated[
+        str, typer.Option(help="What to learn: classify, tag (entities, parts of speech), or answer (questions).")
+    ] = "classify",
     model: Annotated[str, typer.Option(help="minilm, e5-small, a hub id or a folder.")] = "minilm",
     recipe: Annotated[str, typer.Option(help="plain, ulmfit, lora or features.")] = "plain",
     out: Annotated[
@@ -61,8 +62,17 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Fine-tune a model on your own file and write a folder with the model, its metrics, its card and a report."""
-    if task != "classify":
-        raise typer.BadParameter(f"{task!r} is not offered; use classify", param_hint="--task")
+    if task != CLASSIFY:
+        said = {
+            "data": data, "text": text, "label": label, "pair": pair, "separator": separator, "evaluation": evaluation,
+            "few_shot": few_shot, "model": model, "recipe": recipe, "epochs": epochs, "learning_rate": learning_rate,
+            "batch_size": batch_size, "class_weight": class_weight, "max_length": max_length, "stride": stride,
+            "merge": None if merge == "mean" else merge, "adapt": adapt or None, "patience": patience, "seed": seed,
+            "device": device, "precision": precision, "dropout": dropout,
+        }  # fmt: skip
+        commands = commands_of(task)
+        _train_other(commands, settings_from(commands, task, said), out, dry_run, resume, as_json)
+        return
     from moduformer.tasks.classification_run import RunSettings
     from moduformer.tasks.classification_run import dry_run as look
 
@@ -100,13 +110,31 @@ def train(
     _train(settings, out or _folder_for(settings), resume, as_json)
 
 
+def _train_other(
+    commands: TaskCommands, settings: Any, out: Path | None, dry_run: bool, resume: bool, as_json: bool
+) -> None:
+    if dry_run:
+        facts = commands.look(settings)
+        if as_json:
+            result(facts)
+        else:
+            commands.show_plan(facts)
+        return
+    finished = carry_out(commands, settings, out or _folder_for(settings), resume)
+    if as_json:
+        metrics = finished.metrics.to_dict()
+        result({"folder": str(finished.folder), "seconds": finished.seconds, "metrics": metrics})
+    else:
+        commands.show(finished)
+
+
 def _train(settings: RunSettings, folder: Path, resume: bool, as_json: bool) -> None:
     from moduformer.cli.progress import Progress
     from moduformer.tasks.classification_run import train_run
 
     progress = Progress()
     try:
-        outcome = train_run(settings, folder, command=_command(settings), callbacks=[progress], resume=resume, say=say)
+        outcome = train_run(settings, folder, command=command_line(), callbacks=[progress], resume=resume, say=say)
     except KeyboardInterrupt:
         progress.close()
         if (folder / "checkpoints" / "latest.json").is_file():
@@ -167,17 +195,7 @@ def _show_plan(facts: dict[str, Any]) -> None:
         say(line)
 
 
-def _folder_for(settings: RunSettings) -> Path:
+def _folder_for(settings: Any) -> Path:
     data = Path(settings.data)
     stem = data.parent.name if data.stem.lower() == "train" and data.parent.name else data.stem
     return Path("runs") / f"{stem}-{Path(settings.model).name}-{settings.recipe}"
-
-
-def _command(settings: RunSettings) -> str:
-    """The command with names of files but not of folders, which mean nothing on another machine."""
-    words = []
-    for word in sys.argv[1:]:
-        name, equals, value = word.partition("=")
-        shown = f"{name}={Path(value).name}" if equals and "/" in value and Path(value).exists() else word
-        words.append(Path(word).name if "/" in word and Path(word).exists() else shown)
-    return shlex.join(["moduformer", *words])

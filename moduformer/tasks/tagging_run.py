@@ -102,6 +102,23 @@ class TaggingScores:
                 made.append({"text": self.examples.texts[i], "spans": true, "predicted": guess})
         return made
 
+    def worst(self, most: int) -> list[str]:
+        """The rows with most errors, a line each."""
+        found = []
+        for i in range(len(self.examples)):
+            text, true, guess = self.examples.texts[i], set(self.examples.spans[i]), set(self.spans(i))
+            if true != guess:
+                missed, wrong = (
+                    ", ".join(f"{text[s.start : s.end]} ({s.type})" for s in sorted(part, key=lambda s: s.start))
+                    for part in (true - guess, guess - true)
+                )
+                shown = text if len(text) <= 160 else text[:157] + "..."
+                line = (
+                    f"{self.examples.where(i)}: missed {missed or 'nothing'}; found {wrong or 'nothing else'}: {shown}"
+                )
+                found.append((-len(true ^ guess), i, line))
+        return [line for _, _, line in sorted(found)[:most]]
+
     def spans(self, index: int) -> list[Entity]:
         """The predicted entities of one row, as spans of its text."""
         found: list[Any] = self.predicted[index]
@@ -164,8 +181,10 @@ class TaggingRun:
         """What loading had to say, and the spans that do not align."""
         assert self.trained is not None
         odd = self.trained.misaligned
-        more = [f"{len(odd):,} spans do not align with tokens (listed in {MISALIGNED}), the first: {odd[0]}"]
-        return [*self.trained.model.notes, *(more if odd else ())]
+        notes = list(self.trained.model.notes)
+        if odd:
+            notes.append(f"{len(odd):,} spans do not align with tokens (listed in {MISALIGNED}), the first: {odd[0]}")
+        return notes
 
     def measure(self) -> TaggingScores:
         """Scores on the evaluation rows."""
@@ -249,7 +268,7 @@ def evaluate_folder(
 
 def read_evaluation(folder: Path, source: str, text: str | None, label: str | None) -> TaggedExamples:
     """The tagged rows of a file, by the columns of the run in `folder` where none are named and the file has them."""
-    stored = _columns(folder)
+    stored = trained_columns(folder)
     if text is None and label is None and stored:
         try:
             return read_tagged(source, stored.get("text"), stored.get("label"), **_reading(source))
@@ -258,7 +277,8 @@ def read_evaluation(folder: Path, source: str, text: str | None, label: str | No
     return read_tagged(source, text, label, **_reading(source))
 
 
-def _columns(folder: Path) -> dict[str, str]:
+def trained_columns(folder: Path) -> dict[str, str]:
+    """The columns a run was trained on, where its folder says so."""
     try:
         columns = json.loads((folder / "settings.json").read_bytes()).get("columns")
     except (OSError, ValueError, AttributeError, RecursionError):
