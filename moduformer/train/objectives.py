@@ -232,12 +232,14 @@ class NextToken:
     """Every token from those before it (Bengio et al. 2003): causal language modelling. Needs no labels.
 
     `backward` is for a model that reads from the end (`Spec.reads_backward`): every token from those after it.
-    `labels` may be a `Ragged` of the tokens' shape with -100 where nothing is learned (a prompt).
+    `labels` may be a `Ragged` of the tokens' shape with -100 where nothing is learned (a prompt). `z_loss` times the
+    squared logarithm of the softmax's denominator keeps logits from drifting (Chowdhery et al. 2022, section 5).
     """
 
     label_smoothing: float = 0.0
     head: HeadKind = "language-model"
     backward: bool = False
+    z_loss: float = 0.0
 
     def prepare(self, examples: Encoded, labels: Any, rows: np.ndarray, epoch: int, device: torch.device) -> Prepared:
         """The rows as a micro-batch."""
@@ -251,7 +253,11 @@ class NextToken:
     def loss(self, model: Model, prepared: Prepared) -> Tensor:
         """The sum over predicted tokens."""
         logits = model.run(prepared.batch).heads[self.head].float()
-        return _token_sum(logits, prepared, prepared.batch, None, self.label_smoothing)
+        loss = _token_sum(logits, prepared, prepared.batch, None, self.label_smoothing)
+        if not self.z_loss:
+            return loss
+        counted = prepared.wanted != IGNORED
+        return loss + self.z_loss * logits[counted].logsumexp(-1).square().sum()
 
 
 @dataclass(frozen=True)
@@ -276,14 +282,10 @@ class SequenceToSequence:
     def loss(self, model: Model, prepared: Prepared) -> Tensor:
         """The sum over target tokens."""
         assert prepared.target is not None
-        start = model.spec.decoder_start_id
-        if start is None:
+        start = None if model.spec.target_start == "last" else model.spec.decoder_start_id
+        if start is None and model.spec.target_start != "last":
             raise TrainingError("this model's spec has no decoder_start_id to begin a target with")
-        shifted = torch.cat((prepared.wanted.new_tensor([start]), prepared.wanted[:-1]))
-        shifted = shifted.index_fill(0, prepared.target.rows.starts, start)
-        target = Batch(
-            shifted, prepared.target.rows, prepared.target.order, prepared.target.cells, prepared.target.width
-        )
+        target = prepared.target.shift_right(start)
         logits = model.run(prepared.batch, target).heads[self.head].float()
         return _token_sum(logits, prepared, target, None, self.label_smoothing)
 

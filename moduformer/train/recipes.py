@@ -14,9 +14,9 @@ from typing import Any
 
 from moduformer.architecture import Spec
 from moduformer.errors import TrainingError
+from moduformer.lora import LoraSettings
 from moduformer.train.adaptation import Adaptation
 from moduformer.train.groups import RATE_DECAY, GradualUnfreezing, Only
-from moduformer.lora import LoraSettings
 from moduformer.train.schedule import Constant, Cosine, LinearWarmup, Schedule, SlantedTriangular
 from moduformer.train.settings import Settings
 
