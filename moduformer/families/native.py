@@ -33,6 +33,10 @@ class NativeFamily(Family):
         """Always the one class this format has."""
         return "Model"
 
+    def architecture_with(self, kind: str) -> str:
+        """The one class there is: which heads a model has stands in its own spec."""
+        return next(iter(self.architectures))
+
 
 FAMILY = NativeFamily(
     model_type="moduformer",
