@@ -137,6 +137,10 @@ class Answering(Generating[Source, Answered, Options]):
         """The token that an answer begins with, such as its language."""
         return None
 
+    def language_ids(self) -> frozenset[int]:
+        """Tokens that name languages; none for most models."""
+        return frozenset()
+
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def read(self, value: Any, options: Options) -> Source:
@@ -147,7 +151,7 @@ class Answering(Generating[Source, Answered, Options]):
             ids = self.frame_ids(text, options)
             limit = self.limit
             if limit is not None and len(ids) > limit:
-                cut, ids = True, self._shortened(text, ids, limit, options)
+                cut, ids = True, self.shortened(ids, limit, options)
             windows, rows = [Passage(0, len(text))], [ids]
         else:
             windows = self.windows_of(text, options)
@@ -177,8 +181,8 @@ class Answering(Generating[Source, Answered, Options]):
         given = (self.positions, self.tokenizer.model_max_length, longest)
         return min((n for n in given if isinstance(n, int) and n > 0), default=None)
 
-    def _shortened(self, text: str, ids: list[int], limit: int, options: Options) -> list[int]:
-        """The ids of a text's beginning, in the same frame."""
+    def shortened(self, ids: list[int], limit: int, options: Options) -> list[int]:
+        """The ids of a text's beginning, `limit` of them, in the same frame."""
         assert self.tokenizer is not None
         # The frame stands at both ends; it is what an empty text leaves.
         frame = self.frame_ids("", options)

@@ -101,6 +101,10 @@ class Translation(Answering[TranslationOptions]):
         """The token of the target language, where the model has such."""
         return self._code(options.tgt_lang, "tgt_lang") if self.languages else None
 
+    def language_ids(self) -> frozenset[int]:
+        """Tokens that name languages."""
+        return frozenset(self.languages.values())
+
     @property
     def languages(self) -> dict[str, int]:
         """Tokens that name languages and their ids; none for a model of one pair."""

@@ -434,6 +434,18 @@ class Tokenizer:
         decoder = self._raw.decoder
         return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
 
+    def of_targets(self) -> "Tokenizer":
+        """The tokenizer of what an encoder-decoder writes: this one, but for Marian, which has a model for each side.
+
+        Raises:
+            TextError: the target's SentencePiece model is damaged.
+        """
+        if "target.spm" not in self._files or "vocab.json" not in self._files:
+            return self
+        target = read_model(self._files["target.spm"], "target.spm")
+        data = marian_tokenizer(self._files["vocab.json"], target, self.settings.raw, "this tokenizer")
+        return Tokenizer._from_data(data, self.settings, {}, "target.spm", "marian")
+
     def encode_parts(self, parts: Sequence[tuple[str, bool]]) -> list[int]:
         """Encode one text given in parts, of which some are control tokens and all others are plain text.
 

@@ -109,6 +109,8 @@ def train_translation(
     steps: int = 8000,
     batch_tokens: int = 2048,
     warmup: int = 2000,
+    batch_size: int | None = None,
+    epochs: int | None = None,
     learning_rate: float | None = None,
     label_smoothing: float = 0.1,
     seed: int = 0,
@@ -128,6 +130,8 @@ def train_translation(
         size: layers and widths of a Transformer, None takes a small one for small data; or the spec of another
             encoder-decoder, such as a recurrent one, with the wanted size of the vocabulary as its `vocab`.
         steps: updates; `batch_tokens` source tokens each.
+        batch_size: pairs an update on average, in place of `batch_tokens`.
+        epochs: passes over the pairs in place of `steps`; the rate then rises over a quarter of them at most.
         evaluate: called on the model every `evaluate_every` updates, in evaluation mode.
         folder: where to keep checkpoints, so that `resume` goes on after an interruption.
 
@@ -141,12 +145,17 @@ def train_translation(
             raise DataError(f"pair {number} is {pair!r:.80}; each must be two texts that are not empty")
     if not pairs:
         raise DataError("there are no sentence pairs to train on")
-    tokenizer = Tokenizer.train([text for pair in pairs for text in pair], kind="unigram", vocab_size=size.vocab)
+    tokenizer = pair_tokenizer([text for pair in pairs for text in pair], size.vocab)
     model = new_translator(size, tokenizer, seed) if isinstance(size, Spec) else new_transformer(size, tokenizer, seed)
-    peak = (model.spec.dim * warmup) ** -0.5 if learning_rate is None else learning_rate
     examples = Encoded.of(
         [encode(tokenizer, source) for source, _ in pairs], targets=[encode(tokenizer, target) for _, target in pairs]
     )
+    if batch_size is not None:
+        batch_tokens = max(1, round(batch_size * float(examples.ids.lengths.mean())))
+    if epochs is not None:
+        steps = max(1, math.ceil(epochs * int(examples.ids.lengths.sum()) / batch_tokens))
+        warmup = max(1, min(warmup, steps // 4))
+    peak = (model.spec.dim * warmup) ** -0.5 if learning_rate is None else learning_rate
     settings = Settings(
         epochs=math.ceil(2 * steps * batch_tokens / int(examples.ids.lengths.sum())) + 1,
         max_steps=steps,
@@ -173,6 +182,19 @@ def train_translation(
         resume=resume,
     )
     return model, history
+
+
+def pair_tokenizer(texts: Sequence[str], vocab: int) -> Tokenizer:
+    """A shared subword vocabulary of sources and targets; a text is closed by the end token, and nothing before it."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = Tokenizer.train(texts, kind="unigram", vocab_size=vocab)
+    end = tokenizer.special_tokens["eos"]
+    raw = tokenizer.to_tokenizers()
+    raw.post_processor = TemplateProcessing(
+        single=f"$A {end}", pair=f"$A $B {end}", special_tokens=[(end, raw.token_to_id(end))]
+    )
+    return Tokenizer.from_tokenizers(raw, **tokenizer.special_tokens)
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
