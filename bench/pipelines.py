@@ -1,16 +1,17 @@
 """Pipelines: a mixed-length batch against a loop over single texts, and against the pipelines of `transformers`.
 
-    python bench/pipelines.py --rounds 3 [--rows 256] [--task feature-extraction]
+    python bench/pipelines.py --rounds 5 [--rows 256] [--task feature-extraction]
 
 Every contender gets the same weights and the same sentences, those of the Hutto & Gilbert (2014) set with every tenth
 made long (eight sentences in one), in their given order. `transformers` has the tasks that its version 5 still has.
-Contenders take turns in processes of their own; the weights of heads are drawn anew, since only time is measured.
+Contenders take turns in one process, so that whatever else the machine does meets all of them; ratios are medians over
+the turns. The weights of heads are drawn anew, since only time is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import statistics
 import sys
 import tempfile
 import time
@@ -21,7 +22,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.fine_tuning import texts_and_labels
-from bench.measure import peak_memory, table, take_turns
 
 OURS, SINGLY = "moduformer, one call", "moduformer, a loop over single texts"
 THEIRS, BATCHED = "transformers, one call", "transformers, batches of 32"
@@ -68,47 +68,58 @@ def texts_of(options: argparse.Namespace) -> list[str]:
     return [f"[MASK] {text}" for text in mixed] if options.task == "fill-mask" else mixed
 
 
-def made(options: argparse.Namespace, folder: Path) -> Callable[[list[str]], Any]:
+def made(name: str, task: str, folder: Path) -> Callable[[list[str]], Any]:
     """One contender as a function of the texts."""
-    more = TASKS[options.task]
-    if options.run in (OURS, SINGLY):
+    more = TASKS[task]
+    if name in (OURS, SINGLY):
         import moduformer as mf
 
-        ours = mf.pipeline(options.task, str(folder), device=-1)
-        if options.run == OURS:
+        ours = mf.pipeline(task, str(folder), device=-1)
+        if name == OURS:
             return lambda texts: ours(texts, **more)
         return lambda texts: [ours(text, **more) for text in texts]
     from transformers import logging, pipeline
 
     logging.set_verbosity_error()
-    theirs = pipeline(options.task, model=str(folder), device="cpu")
-    size = 32 if options.run == BATCHED else 1
+    theirs = pipeline(task, model=str(folder), device="cpu")
+    size = 32 if name == BATCHED else 1
     return lambda texts: theirs(texts, batch_size=size, **more)
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Texts a second of one contender, the best of three after a warm-up."""
-    import torch
-
-    torch.set_num_threads(options.threads)
-    texts = texts_of(options)
-    run = made(options, checkpoint(options.task, options.model))
-    run(texts[:16])
+def measure(task: str, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds of every contender, turn by turn, after a warm-up."""
+    options.task = task
+    texts, folder = texts_of(options), checkpoint(task, options.model)
+    contenders = {name: made(name, task, folder) for name in CONTENDERS}
     clock = time.perf_counter if options.clock == "wall" else time.process_time
-    seconds = []
-    for _ in range(3):
-        start = clock()
-        run(texts)
-        seconds.append(clock() - start)
-    return {"texts_per_second": len(texts) / min(seconds), "peak_mib": peak_memory()}
+    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    for run in contenders.values():
+        run(texts[:16])
+    for turn in range(options.rounds):
+        for name in CONTENDERS if turn % 2 == 0 else reversed(CONTENDERS):
+            start = clock()
+            contenders[name](texts)
+            seconds[name].append(clock() - start)
+    return seconds
+
+
+def table(seconds: dict[str, list[float]], rows: int) -> str:
+    """A Markdown table: how many times as fast as the loop over single texts, and texts a second."""
+    lines = ["| contender | ratio, median (least-most) | texts a second |", "| --- | --- | --- |"]
+    for name, own in seconds.items():
+        ratios = [base / mine for base, mine in zip(seconds[SINGLY], own)]
+        lines.append(
+            f"| {name} | {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) "
+            f"| {rows / statistics.median(own):.1f} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """One contender (`--run`), or all of them in turn for every task."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", choices=CONTENDERS)
+    """Prints a table a task; ends with status 1 where a batch is slower than the loop."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=list(TASKS))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
@@ -116,16 +127,14 @@ def main() -> None:
         "--clock", choices=["wall", "processor"], default="wall", help="processor, with --threads 1, on a busy machine"
     )
     options = parser.parse_args()
-    if options.run:
-        print(json.dumps(measure(options)))
-        return
+    import torch
+
+    torch.set_num_threads(options.threads)
     slower = []
     for task in [options.task] if options.task else TASKS:
-        checkpoint(task, options.model)
-        found = take_turns(Path(__file__), CONTENDERS, options.rounds, [*sys.argv[1:], "--task", task])
-        print(f"\n### {task}\n\n{table(found, SINGLY, 'texts_per_second')}", flush=True)
-        middle = {name: sorted(run["texts_per_second"] for run in runs)[len(runs) // 2] for name, runs in found.items()}
-        if middle[OURS] < middle[SINGLY]:
+        seconds = measure(task, options)
+        print(f"\n### {task}, {options.rows} texts of mixed length\n\n{table(seconds, options.rows)}", flush=True)
+        if statistics.median(seconds[OURS]) > statistics.median(seconds[SINGLY]):
             slower.append(task)
     if slower:
         raise SystemExit(f"a mixed batch is slower than a loop over single texts: {', '.join(slower)}")
