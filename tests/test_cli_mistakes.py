@@ -150,6 +150,36 @@ def test_an_output_that_cannot_hold_a_character_spells_it(trained, writer):
             assert "😀" in (answer.get("text") or answer.get("prompt"))
 
 
+@pytest.mark.parametrize("arguments", ["explore {data}", "evaluate {trained} {data}", "explore {data} --json"])
+def test_a_reader_who_leaves_and_a_full_disk(trained, data, arguments):
+    command = f"{PYTHON} -c 'from moduformer.cli import main; main()' {arguments.format(data=data, trained=trained)}"
+    left = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | true"], capture_output=True, env=ENVIRONMENT, timeout=120
+    )
+    assert (left.returncode, left.stderr) == (0, b"")
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            ["bash", "-c", command], stdout=full, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=120, text=True
+        )
+    assert run.returncode == 1
+    assert run.stderr.splitlines() == [
+        "moduformer: the output cannot be written: No space left on device; free some space"
+    ]
+
+
+def test_ctrl_c_while_writing_ends_with_one_word(writer):
+    command = [PYTHON, "-c", "from moduformer.cli import main; main()", "generate", "the fox", "--model", str(writer)]
+    run = subprocess.Popen(
+        [*command, "--max-new-tokens", "1000000"], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert run.stdout.read(8)
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert errors.strip().endswith(b"moduformer: interrupted")
+    assert b"Traceback" not in errors
+
+
 # Options that contradict each other ----------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any
 
@@ -15,6 +16,9 @@ from moduformer.errors import ModuformerError
 
 INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended."""
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class Program(TyperGroup):
@@ -35,6 +39,12 @@ class Program(TyperGroup):
             # The reader of our output (`head`) has seen enough. Python would complain again when it flushes.
             sys.stdout = None
             raise typer.Exit(0) from None
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            sys.stdout = None  # what is left in it could not be written either
+            print(f"moduformer: the output cannot be written: {error.strerror}; free some space", file=sys.stderr)
+            raise typer.Exit(1) from None
 
 
 app = typer.Typer(

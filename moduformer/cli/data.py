@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from moduformer.cli.output import result
+from moduformer.cli.output import console, result
 
 
 def explore(
@@ -41,7 +41,7 @@ def explore(
     if as_json:
         result(found.to_dict())
     else:
-        render(found)
+        render(found, console())
 
 
 def _counter(model: str) -> tuple[Any, int | None]:

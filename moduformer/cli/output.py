@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def say(line: str) -> None:
@@ -35,9 +38,20 @@ def write_any_character() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def console() -> Console:
+    """Where tables go: stdout, whose reader may leave before the end."""
+    from rich.console import Console
+
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            # Rich would end the program with a status of 1; whoever runs the command knows better.
+            raise BrokenPipeError
+
+    return Quiet(file=sys.stdout)
+
+
 def grid(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table on stdout; numbers stand to the right."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -54,12 +68,11 @@ def grid(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         # Text, because a label may look like rich's markup.
         table.add_row(*(Text(cell) for cell in row))
-    Console(file=sys.stdout).print(table)
+    console().print(table)
 
 
 def facts(title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
     """Words in columns on stdout; long ones go on below."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -69,7 +82,7 @@ def facts(title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
         table.add_column(Text(columns[i] if columns else ""), no_wrap=i == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(file=sys.stdout).print(table)
+    console().print(table)
 
 
 def percent(share: float | None) -> str:
