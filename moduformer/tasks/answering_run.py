@@ -192,9 +192,10 @@ class AnsweringRun:
     def remarks(self) -> list[str]:
         """What loading had to say, and the answers that do not align."""
         assert self.trained is not None
-        odd = self.trained.misaligned
-        more = [f"{len(odd):,} answers do not align with tokens (listed in {MISALIGNED}), the first: {odd[0]}"]
-        return [*self.trained.model.notes, *(more if odd else ())]
+        notes, odd = list(self.trained.model.notes), self.trained.misaligned
+        if odd:
+            notes.append(f"{len(odd):,} answers do not align with tokens (listed in {MISALIGNED}), the first: {odd[0]}")
+        return notes
 
     def measure(self) -> AnsweringScores:
         """Scores on the evaluation questions."""
