@@ -24,7 +24,9 @@ from moduformer.errors import CatalogError, DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Row", "filter", "find", "to_frame"]
+    from moduformer.architecture import Spec
+
+__all__ = ["Row", "architecture", "filter", "find", "to_frame"]
 
 
 def find(name: str) -> Row:
@@ -75,6 +77,15 @@ def filter(
         and (korean is None or row.korean == korean)
         and (room is None or _least(row, BITS[dtype]) <= room)
     )
+
+
+def architecture(name: str) -> Spec:
+    """The architecture of a row, "bert", or of one of its sizes, "gpt-3:175b".
+
+    Raises `CatalogError` for an unknown row and `SpecError` for a size that is not there.
+    """
+    row, _, size = name.partition(":")
+    return find(row).spec(size or None)
 
 
 def to_frame() -> pd.DataFrame:

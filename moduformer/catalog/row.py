@@ -70,7 +70,8 @@ class Size:
 
     `layers` and `decoder_layers` are of the encoder and the decoder where there are both. `published` and `active` are
     counts in the makers' figures ("6.7B"), `preset` the architecture of the same name here. `because` explains a count
-    that differs. `assumed` names the field that had to be guessed.
+    that differs. `released` is False for a size described but never given out where others were; `assumed` names the
+    field that had to be guessed.
     """
 
     label: str
@@ -88,6 +89,7 @@ class Size:
     published: str = ""
     active: str = ""
     preset: str = ""
+    released: bool = True
     assumed: str = ""
     because: Words | None = None
 
@@ -134,15 +136,14 @@ class Row:
     stages: tuple[Stage, ...] = ()
 
     def size(self, label: str | None = None) -> Size:
-        """A size by its label or preset; the first that can be built if none is named.
+        """A size by its label or preset; the one called "base", or else the first that can be built, if none is named.
 
         Raises `SpecError` for an unknown one, or for a row whose sizes were not published.
         """
-        if label is None:
+        named = {name.lower(): size for size in reversed(self.sizes) for name in (size.label, size.preset) if name}
+        found = named.get(label.lower()) if label is not None else named.get("base")
+        if label is None and found is None:
             found = next((size for size in self.sizes if size.preset or size.layers), None)
-        else:
-            wanted = label.lower()
-            found = next((size for size in self.sizes if wanted in (size.label.lower(), size.preset.lower())), None)
         if found is None:
             if not self.sizes:
                 raise SpecError(f"the sizes of {self.name} were not published, so it has no architecture to show")
@@ -167,7 +168,8 @@ class Row:
 
         source = self.shape_of or self.id
         if source not in published.ARCHITECTURES:
-            raise SpecError(f"{self.id} {chosen.label}: no architecture here builds it yet")
+            why = "no architecture here builds it yet" if chosen.released else "it was described but never released"
+            raise SpecError(f"{self.id} {chosen.label}: {why}")
         if missing := [name for name in ("layers", "hidden", "heads", "ffn", "vocab") if not getattr(chosen, name)]:
             raise SpecError(f"{self.id} {chosen.label}: its makers did not publish {', '.join(missing)}")
         return published.published(source, _line(chosen))
@@ -183,7 +185,9 @@ class Row:
 
     @property
     def run(self) -> str:
-        """The one line of Python that runs it, or builds it where there are no weights to fetch."""
+        """The one line of Python that runs it, or builds it where there are no weights to fetch; "" if nothing can."""
+        from moduformer.catalog.published import ARCHITECTURES
+
         if self.api:
             return f'mf.pipeline("text-generation", model="{self.api}")'
         if self.hub:
@@ -194,7 +198,8 @@ class Row:
         first = self.size()
         if first.preset:
             return f'mf.build(mf.spec("{first.preset}"))'
-        return f'mf.build(mf.catalog["{self.id}"].spec("{first.label}"))'
+        known = (self.shape_of or self.id) in ARCHITECTURES
+        return f'mf.build(mf.catalog["{self.id}"].spec("{first.label}"))' if known else ""
 
     @property
     def footnotes(self) -> tuple[Words, ...]:

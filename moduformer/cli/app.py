@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from moduformer import __version__
-from moduformer.cli import architecture, classify, data, demo, generating, planning, running, training
+from moduformer.cli import architecture, catalog, classify, data, demo, generating, planning, running, training
 from moduformer.cli.output import write_any_character
 from moduformer.errors import ModuformerError
 
@@ -79,6 +79,7 @@ app.command("run")(running.run)
 app.command("generate")(generating.generate)
 app.command("chat")(generating.chat)
 app.command("explore")(data.explore)
+app.command("models")(catalog.models)
 app.command("show")(architecture.show)
 app.command("diff")(architecture.diff)
 app.command("convert")(architecture.convert)

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moduformer.catalog.row import BITS
 from moduformer.cli.output import facts, grid, result, say, size
 
 if TYPE_CHECKING:
     from moduformer.architecture import Spec
 
-BITS = {"fp32": 32, "bf16": 16, "int8": 8, "int4": 4}
-
 
 def show(
-    model: Annotated[str, typer.Argument(help="A published name, an alias, a hub id, a folder or a file.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A published name, a model of the table (bert, gpt-3:175b), an alias, a hub id, a folder or a file."
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything, the whole spec too, as JSON.")] = False,
 ) -> None:
     """A model's architecture, its size and the memory its weights take."""
@@ -112,6 +116,7 @@ def convert(
 
 def _spec(name: str) -> tuple[Spec, str]:
     """The spec of a published name, or of files, of which only the config is read where that is enough."""
+    from moduformer import catalog
     from moduformer.errors import SourceError, SpecError
     from moduformer.families import family
     from moduformer.families import spec as published
@@ -125,6 +130,8 @@ def _spec(name: str) -> tuple[Spec, str]:
             return published(name), ""
         except SpecError as error:
             unpublished = error
+        if "/" not in name and name.partition(":")[0] in catalog:
+            return catalog.architecture(name), ""
     try:
         located = resolve(name)
     except SourceError as error:

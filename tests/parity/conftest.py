@@ -1,8 +1,10 @@
-"""Writes docs/families.md after a whole run of the parity tests: what was compared, and the largest error seen."""
+"""Writes docs/families.md after a whole run of the parity tests: what was compared, and the largest error seen; and the
+same as a record that the catalogue reads."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "families.md"
+RECORD = Path(__file__).resolve().parents[2] / "moduformer" / "catalog" / "parity.json"
 PROPERTY = "parity"
 
 
@@ -30,6 +33,7 @@ class Found:
 
     def __init__(self) -> None:
         self.errors: dict[str, dict[str, dict[str, float]]] = {}
+        self.tests: dict[str, set[str]] = {}
         self.failed = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -42,6 +46,7 @@ class Found:
                 model_type, variant, precision, error = value
                 variants = self.errors.setdefault(model_type, {}).setdefault(variant, {})
                 variants[precision] = max(variants.get(precision, 0.0), error)
+                self.tests.setdefault(model_type, set()).add(report.nodeid.partition("::")[0])
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -60,7 +65,21 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     # A file of families may know one by several names.
     if set(MODEL_TYPES.values()) - {"native"} <= {MODEL_TYPES[name] for name in found.errors}:
         PAGE.write_text(page(found.errors), encoding="utf-8")
+        RECORD.write_text(record(found.errors, found.tests), encoding="utf-8")
         terminalreporter.write_line(f"wrote {PAGE.name}: {len(found.errors)} families")
+
+
+def record(errors: dict[str, dict[str, dict[str, float]]], tests: dict[str, set[str]]) -> str:
+    """The same as JSON: for every family the classes compared, the bound of each precision, and the files of tests."""
+    found = {}
+    for model_type, variants in sorted(errors.items()):
+        largest: dict[str, float] = {}
+        for precisions in variants.values():
+            for precision, error in precisions.items():
+                largest[precision] = max(largest.get(precision, 0.0), error)
+        bounds = {precision: above(error) for precision, error in sorted(largest.items())}
+        found[model_type] = {"classes": sorted(variants), **bounds, "tests": sorted(tests[model_type])}
+    return json.dumps(found, indent=1) + "\n"
 
 
 def page(errors: dict[str, dict[str, dict[str, float]]]) -> str:
