@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    import moduformer.catalog as catalog
+    from moduformer.catalog import Table
     from moduformer.model import build as build
     from moduformer.pipelines.registry import pipeline as pipeline
+    from moduformer.tasks.language_model import LanguageModel as LanguageModel
     from moduformer.tasks.question_answerer import QuestionAnswerer as QuestionAnswerer
     from moduformer.tasks.seq2seq import Seq2Seq as Seq2Seq
     from moduformer.tasks.text_classifier import TextClassifier as TextClassifier
     from moduformer.tasks.token_classifier import TokenClassifier as TokenClassifier
+
+    catalog: Table
 
 # Names load on first use: importing the library must not pay for torch or pandas.
 _HOME = {
@@ -20,6 +23,7 @@ _HOME = {
     "Trace": "moduformer.trace",
     "load": "moduformer.loading",
     "spec": "moduformer.families",
+    "LanguageModel": "moduformer.tasks.language_model",
     "QuestionAnswerer": "moduformer.tasks.question_answerer",
     "Seq2Seq": "moduformer.tasks.seq2seq",
     "TextClassifier": "moduformer.tasks.text_classifier",
