@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from moduformer.architecture import Spec
 
-__all__ = ["Row", "architecture", "filter", "find", "to_frame"]
+__all__ = ["Row", "Table", "architecture", "filter", "find", "to_frame"]
 
 
 def find(name: str) -> Row:
@@ -142,8 +142,13 @@ def _names() -> dict[str, Row]:
     return found
 
 
-class _Table(ModuleType):
+class Table(ModuleType):
     """This module, which is also the table itself: `mf.catalog["bert"]`, `for row in mf.catalog`, `len(mf.catalog)`."""
+
+    find = staticmethod(find)
+    filter = staticmethod(filter)
+    architecture = staticmethod(architecture)
+    to_frame = staticmethod(to_frame)
 
     def __getitem__(self, name: str) -> Row:
         return find(name)
@@ -158,4 +163,4 @@ class _Table(ModuleType):
         return isinstance(name, str) and _plain(name) in _names()
 
 
-sys.modules[__name__].__class__ = _Table
+sys.modules[__name__].__class__ = Table

@@ -262,8 +262,15 @@ def _line(size: Size) -> Any:
     """A size as the line of a paper's table that `published` builds from."""
     from moduformer.catalog.published import Size as Line
 
-    given = {"kv_heads": size.kv_heads or None, "decoder_layers": size.decoder_layers, "experts": size.experts}
-    if size.context:
-        given["context"] = size.context
-    head_dim = size.head_dim or size.hidden // size.heads
-    return Line(size.layers, size.hidden, size.heads, head_dim, size.ffn, size.vocab, **given)
+    return Line(
+        size.layers,
+        size.hidden,
+        size.heads,
+        size.head_dim or size.hidden // size.heads,
+        size.ffn,
+        size.vocab,
+        size.context or Line.context,
+        size.kv_heads or None,
+        size.decoder_layers,
+        size.experts,
+    )

@@ -126,7 +126,7 @@ def _status(found: Sequence[Row], language: str, as_json: bool) -> None:
             ]
         )
         return
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             each.row.id,
             term(each.row.access, language),
