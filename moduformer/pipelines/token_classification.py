@@ -133,6 +133,11 @@ class Tagged:
         return gathered(self.tokens, self.parts)
 
     @cached_property
+    def window_of(self) -> np.ndarray:
+        """The window in which each token is read, `[tokens]`."""
+        return best_windows(self.tokens)
+
+    @cached_property
     def units(self) -> np.ndarray:
         """The first token of each stretch of tokens that has one tag, `[units]`: a given word, else a character."""
         places = self._places
@@ -298,8 +303,7 @@ class TokenClassification(Pipeline[TaggingInput, Tagged, TaggingOptions]):
     def _details(self, found: Tagged, token: int, options: TaggingOptions) -> dict[str, Any]:
         if not options.details:
             return {}
-        window = int(best_windows(found.tokens)[token])
-        return {"window": window, "windows": found.windows, "truncated": found.truncated}
+        return {"window": int(found.window_of[token]), "windows": found.windows, "truncated": found.truncated}
 
     def _pieces(self, found: Tagged, window: int | None) -> list[Piece]:
         """The tokens of one window, or of all of them, each read where it has most context."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -71,6 +72,10 @@ class TokenizedText:
 
     def trimmed(self) -> np.ndarray:
         """The offsets without the white space that some tokenizers count with a token, `[tokens, 2]`."""
+        return self._trimmed
+
+    @cached_property
+    def _trimmed(self) -> np.ndarray:
         found = self.offsets.copy()
         for number, (start, end) in enumerate(self.offsets.tolist()):
             piece = self.text[start:end]
