@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from moduformer.atomic import write_text
-from moduformer.errors import DataError, TrainingError
+from moduformer.errors import DataError
 from moduformer.metrics.classification import (
     classification_metrics,
     multilabel_metrics,
 )
-from moduformer.sources.resolve import resolve
 from moduformer.tasks.classification_report import write_reports
-from moduformer.tasks.classifier_training import TERMINATED
+from moduformer.tasks.fine_tuning import save_adapter
 from moduformer.tasks.run_records import Metrics, Outcome, RunData, RunSettings, peak_memory
 from moduformer.tasks.text_classifier import TextClassifier
-from moduformer.train.callbacks import Callback, json_safe
+from moduformer.tasks.whole_run import Finished, carry_out
+from moduformer.train.callbacks import Callback, History
 from moduformer.train.examples import Examples, majority_accuracy
 from moduformer.train.labelled_rows import read_examples
 from moduformer.train.splitting import few_shot, split
 
-if TYPE_CHECKING:
-    pass
-
 DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt")
 HELD_OUT = 0.1
 """The share of rows held out for evaluation where no evaluation file is given."""
-
-
-LEFT_BY_A_FAILURE = {"settings.json", "log.csv", "evaluations.csv"}
-"""Files of a run that failed before it saved anything; the next run may write over them."""
 
 
 def read_data(settings: RunSettings) -> RunData:
@@ -108,6 +97,59 @@ def _is_name(data: str, suffixes: tuple[str, ...]) -> bool:
 # Training ------------------------------------------------------------------------------------------------------------
 
 
+class ClassificationRun:
+    """Classification as `whole_run.carry_out` carries it out."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.asked = settings
+        self.model = settings.model
+        self.classifier = settings.estimator()
+        self.recipe = self.classifier.resolved_recipe()
+        self.data: RunData
+
+    def read(self) -> RunData:
+        """See `read_data`."""
+        self.data = read_data(self.asked)
+        return self.data
+
+    def check(self) -> None:
+        """See `TextClassifier.check`."""
+        self.classifier.check(self.data.train, self.data.evaluation)
+
+    def settings(self) -> dict[str, Any]:
+        """What `settings.json` holds."""
+        return _resolved(self.asked, self.recipe, self.data)
+
+    def fit(self, callbacks: Sequence[Callback], folder: Path, resume: bool) -> History | None:
+        """Trains."""
+        trained = self.classifier.fit_examples(
+            self.data.train, self.data.evaluation, callbacks=callbacks, folder=folder, resume=resume
+        )
+        self.recipe, self.remarks = trained.recipe, tuple(trained.model.notes)
+        return trained.history
+
+    def measure(self) -> Metrics:
+        """Scores on the evaluation rows."""
+        return evaluate_examples(self.classifier, self.data.evaluation)
+
+    def save(self, folder: Path) -> None:
+        """Writes the classifier, and its adapter in PEFT's layout."""
+        self.classifier.save(folder)
+        if self.classifier.adapter_ is not None:
+            save_adapter(self.classifier.model_, self.classifier.adapter_, folder / "adapter", self.model)
+
+    def report(self, finished: Finished, command: str | None, say: Callable[[str], None]) -> None:
+        """Writes `results.json`, the card and the page."""
+        write_reports(self.outcome(finished), self.asked, self.data, self.recipe, command, say)
+
+    def outcome(self, finished: Finished) -> Outcome:
+        """A finished run in the words of classification."""
+        assert isinstance(finished.metrics, Metrics)
+        return Outcome(
+            finished.folder, self.classifier, finished.metrics, finished.seconds, finished.history, finished.complete
+        )
+
+
 def train_run(
     settings: RunSettings,
     folder: Path,
@@ -122,47 +164,8 @@ def train_run(
     Raises:
         DataError, TrainingError, SourceError, CheckpointError: see `read_data` and `TextClassifier.fit`.
     """
-    began = time.monotonic()
-    _check_folder(folder, resume)
-    data = read_data(settings)
-    for note in data.notes:
-        say(note)
-    if data.refused:
-        say(f"{len(data.refused):,} rows cannot be used, the first: {data.refused[0]}")
-    say(f"{len(data.train):,} rows to train on, {len(data.evaluation):,} to evaluate on ({data.evaluation_from})")
-    classifier = settings.estimator()
-    recipe = classifier.resolved_recipe()
-    # Checked, found or fetched now, so that what is wrong leaves no folder behind.
-    classifier.check(data.train, data.evaluation)
-    resolve(settings.model)
-    made = _make_folder(folder)
-    try:
-        _write_json(folder / "settings.json", _resolved(settings, recipe, data, command))
-        trained = classifier.fit_examples(
-            data.train, data.evaluation, callbacks=callbacks, folder=folder, resume=resume
-        )
-    except BaseException:
-        _leave_nothing_begun(folder, made)
-        raise
-    recipe = trained.recipe
-    _write_json(folder / "settings.json", _resolved(settings, recipe, data, command))
-    for note in trained.model.notes:
-        say(note)
-    history = trained.history
-    if history is not None and history.ended == TERMINATED:
-        say(f"stopped on request; the checkpoint is in {folder}, go on with --resume")
-        metrics = evaluate_examples(classifier, data.evaluation)
-        return Outcome(folder, classifier, metrics, time.monotonic() - began, history, finished=False)
-    metrics = evaluate_examples(classifier, data.evaluation)
-    classifier.save(folder)
-    if classifier.adapter_ is not None:
-        save_adapter(classifier, folder / "adapter", settings.model)
-    _write_json(folder / "metrics.json", metrics.to_dict())
-    seconds = time.monotonic() - began
-    outcome = Outcome(folder, classifier, metrics, seconds, history)
-    write_reports(outcome, settings, data, recipe, command, say)
-    _drop_checkpoints(folder)
-    return outcome
+    run = ClassificationRun(settings)
+    return run.outcome(carry_out(run, folder, command=command, callbacks=callbacks, resume=resume, say=say))
 
 
 def evaluate_examples(classifier: TextClassifier, examples: Examples) -> Metrics:
@@ -264,46 +267,10 @@ def worst_mistakes(metrics: Metrics, names: Sequence[str], most: int = 10) -> li
     ]
 
 
-# Files ---------------------------------------------------------------------------------------------------------------
-
-
-def _check_folder(folder: Path, resume: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise TrainingError(f"{folder} is a file; choose another folder with --out")
-    if not resume and folder.is_dir() and {path.name for path in folder.iterdir()} - LEFT_BY_A_FAILURE:
-        raise TrainingError(f"{folder} is not empty; go on with --resume, or choose another folder with --out")
-    if resume and (folder / "metrics.json").is_file() and not (folder / "checkpoints").is_dir():
-        raise TrainingError(f"{folder} holds a finished run; there is nothing to resume")
-
-
-def _make_folder(folder: Path) -> list[Path]:
-    """Makes the folder and those above it, and returns those that were not there, the lowest first."""
-    try:
-        made = [place for place in (folder, *folder.parents) if not place.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "no permission to write there")
-    except OSError as error:
-        raise TrainingError(f"{folder} cannot be made ({error.strerror}); choose another folder with --out") from None
-    return made
-
-
-def _leave_nothing_begun(folder: Path, made: Sequence[Path]) -> None:
-    """Takes away what a run wrote that failed before it saved anything."""
-    with suppress(OSError):
-        if any(place.name not in LEFT_BY_A_FAILURE for place in folder.iterdir()):
-            return
-        for name in LEFT_BY_A_FAILURE:
-            (folder / name).unlink(missing_ok=True)
-        for place in made:
-            place.rmdir()
-
-
-def _resolved(settings: RunSettings, recipe: Any, data: RunData, command: str | None) -> dict[str, Any]:
+def _resolved(settings: RunSettings, recipe: Any, data: RunData) -> dict[str, Any]:
     from moduformer.train.settings import plain
 
     return {
-        "command": command,
         "asked": asdict(settings),
         "recipe": {
             "name": recipe.name,
@@ -319,36 +286,6 @@ def _resolved(settings: RunSettings, recipe: Any, data: RunData, command: str | 
         "rows": {"train": len(data.train), "evaluation": len(data.evaluation), "refused": len(data.refused)},
         "evaluation": data.evaluation_from,
     }
-
-
-def _write_json(path: Path, data: Any) -> None:
-    try:
-        write_text(path, json.dumps(json_safe(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def save_adapter(classifier: TextClassifier, folder: Path, base: str) -> Path:
-    """Writes the low-rank adapters of a classifier in PEFT's layout."""
-    from moduformer.lora import file_names
-
-    model, adapter = classifier.model_, classifier.adapter_
-    assert model.origin is not None
-    adapter.unmerge()
-    try:
-        path: Path = adapter.save(folder, model, file_names(model).__getitem__, base=base)
-        _write_json(folder / "config.json", model.origin.config)
-    finally:
-        adapter.merge()
-    return path
-
-
-def _drop_checkpoints(folder: Path) -> None:
-    """A finished run is not resumed; its optimizer's state would be three times the size of the model."""
-    import shutil
-
-    for place in (folder / "checkpoints", folder / "adaptation" / "checkpoints"):
-        shutil.rmtree(place, ignore_errors=True)
 
 
 # Looking before training ---------------------------------------------------------------------------------------------

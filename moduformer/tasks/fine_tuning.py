@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from moduformer.architecture import Head
+from moduformer.atomic import write_text
 from moduformer.errors import CheckpointError, TrainingError
 from moduformer.loading import load
 from moduformer.model import Model, build
 from moduformer.train.adaptation import adapt
-from moduformer.train.callbacks import Callback, History
+from moduformer.train.callbacks import Callback, History, json_safe
 from moduformer.train.encoded import Encoded
 from moduformer.train.recipes import Recipe
 from moduformer.train.seeds import draw_head
@@ -158,16 +160,21 @@ def _with_own_language_head(model: Model, job: Job) -> Model:
 
 
 def save_adapter(model: Model, adapter: Any, folder: Path, base: str) -> Path:
-    """Writes low-rank adapters that are merged into their model in PEFT's layout."""
-    from moduformer.weights.plan import expand
+    """Writes low-rank adapters that are merged into their model in PEFT's layout, and the model's config beside them.
+
+    Raises:
+        TrainingError: the folder cannot be written.
+    """
+    from moduformer.lora import file_names
 
     assert model.origin is not None
-    member = model.origin.family
-    prefix = member.prefix_of(member.architecture_of(model.spec))
-    names = {entry.name: entry.file for entry in expand(member.rows, model, prefix)}
+    config = json.dumps(json_safe(model.origin.config), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     adapter.unmerge()
     try:
-        path: Path = adapter.save(folder, model, names.__getitem__, base=base)
+        path: Path = adapter.save(folder, model, file_names(model).__getitem__, base=base)
+        write_text(folder / "config.json", config)
+    except OSError as error:
+        raise TrainingError(f"{folder} cannot be written: {error.strerror or error}") from None
     finally:
         adapter.merge()
     return path

@@ -77,6 +77,11 @@ class RunData:
     refused_reasons: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many rows there are to train on and to evaluate on."""
+        return len(self.train), len(self.evaluation)
+
 
 @dataclass
 class Metrics:
