@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import numpy as np
 import pytest
@@ -82,6 +83,18 @@ def test_learns_spans_of_texts(encoder):
         assert [(s.start, s.end, s.type) for s in typed] == spans
         assert all(text[s.start : s.end] == s.text for s in typed)
     assert sum(a == b for a, b in zip(found, wanted)) > 30
+
+
+def test_what_was_trained_on_words_does_not_break_the_words_of_a_text(encoder, fitted, tmp_path):
+    text = "goodgreat goodxfilm lovelybadly awfuly good"
+    back = TokenClassifier.load(fitted.save(tmp_path / "words"))
+    for tagger in (fitted, back):
+        (found,) = tagger.predict_spans([text])
+        assert found
+        edges = {edge for word in re.finditer(r"\S+", text) for edge in word.span()}
+        assert all({span.start, span.end} <= edges for span in found)
+    (tagged,) = fitted.pipeline.predict([text], whole_words=False)
+    assert len(tagged.units) == len(tagged.tokens.ids) > len(fitted.tagged([text])[0].units) == 5
 
 
 def test_long_sentences_are_read_in_windows(fitted):

@@ -40,7 +40,8 @@ class TaggingOptions:
         delimiter: what stands between words; a space unless said.
         max_length: tokens of a window at most; None takes what the model reads.
         truncation: keep only the first window of a long text.
-        whole_words: entities of `predict` and "bio" begin and end where words of letters and digits do.
+        whole_words: entities of `predict` and "bio" begin and end where words of letters and digits do; None: where the
+            model's config says so, because it was trained on words.
         scheme: "bio", "iob1", "bioes", "io" or "plain": what the tags obey; None takes what the model's config or
             their names say.
         details: also tell `window` (in which the entity's first token was read), `windows` and `truncated`.
@@ -56,7 +57,7 @@ class TaggingOptions:
     delimiter: str | None = None
     max_length: int | None = None
     truncation: bool = False
-    whole_words: bool = False
+    whole_words: bool | None = None
     scheme: str | None = None
     details: bool = False
 
@@ -107,14 +108,15 @@ class Tagged:
         tokens: its tokens and windows.
         parts: the probability of each tag for each token of each window, frames included.
         scheme: the tags and what they obey.
-        options: what the call said.
+        whole_words: whether entities begin and end where words do.
+        offsets: characters of each token, the frame's included, where the call gave them.
     """
 
     text: str
     tokens: TokenizedText
     parts: Sequence[np.ndarray]
     scheme: TagScheme
-    options: TaggingOptions
+    whole_words: bool = False
     offsets: np.ndarray | None = None
 
     @property
@@ -148,7 +150,7 @@ class Tagged:
         written = np.flatnonzero(places[:, 1] > places[:, 0])
         reached = np.maximum.accumulate(places[written, 1])
         begins = places[written, 0] >= np.concatenate([[0], reached[:-1]])[: len(written)]
-        if self.options.whole_words or self.scheme.kind == "plain":
+        if self.whole_words or self.scheme.kind == "plain":
             begins &= ~np.array([_in_a_word(self.text, start) for start in places[written, 0].tolist()], bool)
         return written[begins]
 
@@ -264,12 +266,14 @@ class TokenClassification(Pipeline[TaggingInput, Tagged, TaggingOptions]):
             raise PipelineError(
                 f"stride is {options.stride}; it must be below the {read.max_length} tokens of a window"
             )
-        scheme = self._scheme(options)
+        scheme, whole = self._scheme(options), options.whole_words
+        if whole is None:
+            whole = self._config.get("whole_words") is True
         texts = tokenized(read, [item.text for item in items], options.truncation)
         for item, text, logits in zip(items, texts, window_logits(self.model, texts, read.segments)):
             written = item.text.text if isinstance(item.text, Words) else item.text
             given = None if item.offsets is None else np.array(item.offsets, np.int64).reshape(-1, 2)
-            yield Tagged(written, text, [_softmax(part) for part in logits], scheme, options, given)
+            yield Tagged(written, text, [_softmax(part) for part in logits], scheme, whole, given)
 
     def shape(self, found: Tagged, options: TaggingOptions) -> Any:
         """A list of dicts, one a token or an entity."""
@@ -333,9 +337,12 @@ class TokenClassification(Pipeline[TaggingInput, Tagged, TaggingOptions]):
             pieces.append(Piece(spelled, own, start, end, before + place, continues))
         return pieces
 
+    @property
+    def _config(self) -> Mapping[str, Any]:
+        return {} if self.model.origin is None else self.model.origin.config
+
     def _scheme(self, options: TaggingOptions) -> TagScheme:
-        config = {} if self.model.origin is None else self.model.origin.config
-        stored = config.get("tag_scheme")
+        stored = self._config.get("tag_scheme")
         try:
             if options.scheme is None and isinstance(stored, str):
                 return TagScheme.of(self.labels, stored.lower())

@@ -120,11 +120,14 @@ def train_tagger(job: Training) -> Trained:
 
 
 def new_tagger(source: str | Path, examples: TaggedExamples, seed: int, device: str | None = None) -> Model:
-    """A pretrained model with a new head for these tags; its config says which scheme they follow."""
+    """A pretrained model with a new head for these tags.
+
+    Its config says which scheme they follow, and whether words were tagged, so that it does not break words of texts.
+    """
     model = with_new_head(source, Head("tag", outputs=len(examples.labels)), examples.labels, seed, device)
     if model.origin is not None:
-        for name in ("problem_type", "tag_scheme"):
-            model.origin.config.pop(name, None)
+        model.origin.config.pop("problem_type", None)
+        model.origin.config["whole_words"] = examples.words is not None
         model.origin.config["tag_scheme"] = "bio" if examples.marked else "plain"
     return model
 
