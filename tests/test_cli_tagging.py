@@ -12,7 +12,11 @@ from tiny_models import tiny_encoder
 from typer.testing import CliRunner
 
 from moduformer.cli.app import app
+from moduformer.errors import TrainingError
+from moduformer.tasks.tagging_run import TaggingRun, TaggingSettings
 from moduformer.tasks.token_classifier import TokenClassifier
+from moduformer.tasks.whole_run import carry_out
+from moduformer.train.callbacks import Callback
 
 FAST = ["--epochs", "2", "--learning-rate", "0.005", "--batch-size", "16"]
 
@@ -155,3 +159,28 @@ def test_what_cannot_be_leaves_no_folder(place: Path, tmp_path: Path, words: lis
     found = run(*given, status=status)
     assert says in " ".join(found.stderr.replace("│", " ").split())
     assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(place: Path, tmp_path: Path):
+    settings = TaggingSettings(
+        str(place / "train.jsonl"), model=str(place / "encoder"), epochs=3, learning_rate=5e-3, batch_size=16
+    )
+
+    class Stop(Callback):
+        def on_evaluate(self, evaluation):
+            self.seen = getattr(self, "seen", 0) + 1
+            if self.seen == 2:
+                raise KeyboardInterrupt
+
+    carry_out(TaggingRun(settings), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(TaggingRun(settings), tmp_path / "cut", callbacks=[Stop()])
+    assert not (tmp_path / "cut" / "metrics.json").exists()
+    finished = carry_out(TaggingRun(settings), tmp_path / "cut", resume=True)
+    assert finished.complete
+    assert finished.history is not None
+    assert finished.history.resumed_from
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        carry_out(TaggingRun(settings), tmp_path / "cut", resume=True)
