@@ -152,7 +152,13 @@ def test_lists(tmp_path: Path):
     found = tagged_from_lists([["a", "b"]], [["B-X", "O"]])
     assert found.spans == [[Entity("X", 0, 1)]]
     assert tagged_from_lists(["ab"], [[(0, 1, "X")]]).spans == [[Entity("X", 0, 1)]]
-    for X, y, word in (([["a"]], [["O", "O"]], "X\\[0\\]"), (["a"], [], "1 texts"), ([], [], "no texts")):
+    for X, y, word in (
+        ([["a"]], [["O", "O"]], "X\\[0\\]"),
+        (["a"], [], "1 texts"),
+        ([], [], "no texts"),
+        ("a", ["O"], "str"),
+        (["a"], None, "NoneType"),
+    ):
         with pytest.raises(DataError, match=word):
             tagged_from_lists(X, y)
 

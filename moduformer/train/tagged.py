@@ -149,6 +149,9 @@ def tagged_from_lists(texts: Sequence[Any], tags: Sequence[Any]) -> TaggedExampl
     Raises:
         DataError: a row that cannot be used, by its number.
     """
+    for name, given in (("texts", texts), ("tags or spans", tags)):
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+            raise DataError(f"the {name} are a {type(given).__name__}; give a list with an entry for each text")
     texts, tags = list(texts), list(tags)
     if len(texts) != len(tags):
         raise DataError(f"there are {len(texts)} texts but {len(tags)} lists of tags or spans")
