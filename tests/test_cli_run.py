@@ -84,6 +84,20 @@ def test_results_for_a_person(labelled, masked):
     assert run.stdout.startswith("32 numbers: ")
 
 
+def test_questions_about_a_text_and_entities(tmp_path):
+    answering = folder_of(tmp_path / "answering", "BertForQuestionAnswering")
+    arguments = ["run", "question-answering", "Is it good?", "영화?", "--context", TEXTS[0], "--model", answering]
+    lines = printed(invoke(*arguments, "--json"))
+    assert [line["input"]["question"] for line in lines] == ["Is it good?", "영화?"]
+    for line in lines:
+        assert TEXTS[0][line["result"]["start"] : line["result"]["end"]] == line["result"]["answer"]
+    assert invoke(*arguments).stdout.splitlines()[1].endswith("]")
+    tagging = folder_of(tmp_path / "tagging", "BertForTokenClassification", ("O", "B-PER", "I-PER"))
+    (line,) = printed(invoke("run", "ner", TEXTS[0], "--model", tagging, "--json"))
+    assert all("entity" in entry for entry in line["result"])
+    assert invoke("run", "ner", TEXTS[0], "--model", tagging).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("result", "lines"),
     [
