@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 CLASSIFY = "classify"
 
-OTHERS = {"tag": "moduformer.cli.tagging", "answer": "moduformer.cli.answering"}
+OTHERS = {
+    "tag": "moduformer.cli.tagging",
+    "answer": "moduformer.cli.answering",
+    "seq2seq": "moduformer.cli.seq2seq",
+    "lm": "moduformer.cli.language_modeling",
+}
 """Tasks beside classification, and the modules that offer what `TaskCommands` says."""
 
 _ARCHITECTURES = {"ForTokenClassification": "tag", "ForQuestionAnswering": "answer"}

@@ -25,9 +25,19 @@ def train(
     pair: Annotated[str | None, typer.Option(help="Column of second texts, for pairs.")] = None,
     separator: Annotated[str | None, typer.Option(help="What separates several labels in a cell.")] = None,
     task: Annotated[
-        str, typer.Option(help="What to learn: classify, tag (entities, parts of speech), or answer (questions).")
+        str,
+        typer.Option(
+            help="What to learn: classify, tag (entities, parts of speech), answer (questions), seq2seq (translations, "
+            "summaries) or lm (texts alone)."
+        ),
     ] = "classify",
-    model: Annotated[str, typer.Option(help="minilm, e5-small, a hub id or a folder.")] = "minilm",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="minilm (the default), e5-small, a hub id or a folder; from scratch for seq2seq: transformer (its "
+            "default) or seq2seq-gru-bahdanau, for lm: gpt (its default), llama or bert."
+        ),
+    ] = None,
     recipe: Annotated[str, typer.Option(help="plain, ulmfit, lora or features.")] = "plain",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the result; default: named after data and model.")
@@ -84,7 +94,7 @@ def train(
         separator=separator,
         evaluation=evaluation,
         few_shot=few_shot,
-        model=model,
+        model=model or "minilm",
         recipe=recipe,
         epochs=epochs,
         learning_rate=learning_rate,

@@ -65,8 +65,10 @@ class Learning(Protocol):
     The methods are called in their order: `read`, `check`, `settings`, `fit`, `settings`, `measure`, `save`, `report`.
     """
 
-    model: str
-    """What training starts from, as `mf.load` takes it."""
+    @property
+    def model(self) -> str | None:
+        """What training starts from, as `mf.load` takes it; None starts from nothing."""
+        ...
 
     def read(self) -> Rows:
         """Reads the rows. Raises `DataError`; names the file and the row."""
@@ -140,7 +142,8 @@ def carry_out(
     say(f"{train:,} rows to train on, {evaluation:,} to evaluate on ({rows.evaluation_from})")
     # Checked, found or fetched now, so that what is wrong leaves no folder behind.
     learning.check()
-    resolve(learning.model)
+    if learning.model is not None:
+        resolve(learning.model)
     made = make_folder(folder)
     try:
         write_json(folder / "settings.json", {"command": command} | learning.settings())

@@ -151,9 +151,9 @@ def train_translation(
         [encode(tokenizer, source) for source, _ in pairs], targets=[encode(tokenizer, target) for _, target in pairs]
     )
     if batch_size is not None:
-        batch_tokens = max(1, round(batch_size * float(examples.ids.lengths.mean())))
+        batch_tokens = max(1, round(batch_size * float(examples.lengths.mean())))
     if epochs is not None:
-        steps = max(1, math.ceil(epochs * int(examples.ids.lengths.sum()) / batch_tokens))
+        steps = max(1, math.ceil(epochs * int(examples.lengths.sum()) / batch_tokens))
         warmup = max(1, min(warmup, steps // 4))
     peak = (model.spec.dim * warmup) ** -0.5 if learning_rate is None else learning_rate
     settings = Settings(

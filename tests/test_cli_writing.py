@@ -1,0 +1,81 @@
+"""`train --task seq2seq` and `--task lm`, and predict and evaluate on what they wrote."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from test_tasks_language_model import sentences
+from test_train_scratch import reversals
+from typer.testing import CliRunner
+
+from moduformer.cli.app import app
+
+RUNNER = CliRunner()
+
+
+def run(*words: object) -> str:
+    torch.set_num_threads(1)
+    found = RUNNER.invoke(app, [str(word) for word in words])
+    assert found.exit_code == 0, found.output
+    return found.stdout
+
+
+def test_pairs_from_a_file_become_a_folder_that_writes(tmp_path: Path):
+    data, out = tmp_path / "pairs.csv", tmp_path / "out"
+    rows = [f"{source},{target}" for source, target in reversals(150, 0)]
+    data.write_text("\n".join(["en,ko", *rows]) + "\n", encoding="utf-8")
+    facts = json.loads(run("train", data, "--task", "seq2seq", "--dry-run", "--json"))
+    assert (facts["writes"], facts["data"]["source_column"]) == ("translation", "en")
+    assert not out.exists()
+    found = json.loads(run("train", data, "--task", "seq2seq", "--epochs", 1, "--out", out, "--json"))
+    written = [json.loads(line) for line in (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert found["metrics"]["rows"] == len(written)
+    assert found["metrics"]["headline"] == "bleu.value"
+    assert json.loads((out / "settings.json").read_text())["task"] == "seq2seq"
+    assert {"README.md", "report.html", "metrics.json", "model.safetensors"} <= {path.name for path in out.iterdir()}
+    lines = [json.loads(line) for line in run("predict", out, "ga na", "da").splitlines()]
+    assert [line["text"] for line in lines] == ["ga na", "da"]
+    assert all(isinstance(line["written"], str) for line in lines)
+    assert "bleu" in json.loads(run("evaluate", out, data, "--json"))
+
+
+def test_two_files_of_lines_are_pairs_too(tmp_path: Path):
+    pairs = reversals(40, 0)
+    for name, side in (("train.de", 0), ("train.en", 1), ("test.de", 0), ("test.en", 1)):
+        (tmp_path / name).write_text("\n".join(pair[side] for pair in pairs) + "\n")
+    words = [
+        "train",
+        tmp_path / "train.de",
+        "--label",
+        tmp_path / "train.en",
+        "--task",
+        "seq2seq",
+        "--dry-run",
+        "--json",
+    ]
+    facts = json.loads(run(*words, "--evaluation", tmp_path / "test.de"))
+    assert (facts["writes"], facts["data"]["rows_evaluation"]) == ("translation", 40)
+    failed = RUNNER.invoke(app, ["train", str(tmp_path / "train.de"), "--task", "seq2seq", "--dry-run"])
+    assert failed.exit_code
+    assert "--label" in failed.output + str(failed.exception)
+
+
+def test_a_text_becomes_a_language_model(tmp_path: Path):
+    data, out = tmp_path / "book.txt", tmp_path / "out"
+    data.write_text("\n".join(sentences(300)), encoding="utf-8")
+    words = ["train", data, "--task", "lm", "--epochs", 1, "--max-length", 32, "--out", out, "--json"]
+    found = json.loads(run(*words))
+    assert found["metrics"]["headline"] == "perplexity"
+    assert found["metrics"]["measured_on"] == "every token"
+    line = json.loads(run("predict", out, "the a film").strip())
+    assert line["perplexity"] > 1
+    assert json.loads(run("evaluate", out, data, "--json"))["perplexity"] > 1
+
+
+@pytest.mark.parametrize(("task", "option"), [("lm", "--label"), ("seq2seq", "--stride"), ("lm", "--few-shot")])
+def test_options_without_meaning_are_refused(task: str, option: str, tmp_path: Path):
+    (tmp_path / "a.txt").write_text("text")
+    failed = RUNNER.invoke(app, ["train", str(tmp_path / "a.txt"), "--task", task, option, "3"])
+    assert failed.exit_code == 2
+    assert "no meaning" in failed.output
