@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -61,6 +63,17 @@ def test_a_reduced_copy_learns_more_than_frequencies(row: str):
     history = train(model, examples, None, settings, objective=OBJECTIVES.get(row, NextToken()))
     last = [step.loss for step in history.steps[-10:]]
     assert sum(last) / len(last) < baseline - 0.1
+    if os.environ.get("MODUFORMER_RECORD"):
+        record(row, sum(last) / len(last), baseline)
+
+
+def record(row: str, loss: float, unigram: float) -> None:
+    """Notes a run for the catalogue, whose status of the row says what stands there."""
+    file = Path(__file__).parents[1] / "moduformer" / "catalog" / "trained.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    test = f"tests/test_catalog_published.py::test_a_reduced_copy_learns_more_than_frequencies[{row}]"
+    found[row] = {"loss": round(loss, 2), "unigram": round(unigram, 2), "test": test}
+    file.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n", encoding="utf-8")
 
 
 def test_what_each_paper_singles_out_is_in_its_spec():

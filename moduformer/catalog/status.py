@@ -1,7 +1,7 @@
 """What a row can claim, computed from what exists: its family, the counts of its sizes, and what the tests recorded.
 
-Nothing here is typed in a row. `parity.json` is written by `pytest tests/parity`, `trained.json` by the tests that
-train reduced copies of published architectures.
+Nothing here is typed in a row. `parity.json` is written by `pytest tests/parity`, `trained.json` by
+`MODUFORMER_RECORD=1 pytest tests/test_catalog_published.py`, which trains reduced copies.
 """
 
 from __future__ import annotations
