@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from calls import Call
-from small_models import bert
+from small_models import bert, byte_level, roberta
 
 SHORT = "Kim lives in Seoul and works at Samsung. Anna lives in Paris, France-West, by the river."
 KOREAN = "김 철수는 서울에서 살았다. 회사는 런던에 있다. 이 영화는 정말 재미있다!"
@@ -64,3 +64,24 @@ CALLS = [
 def test_every_call_gives_the_same(same: Callable[..., None], tmp_path: Path):
     # Large weights, since small ones would make all answers nearly equal.
     same("question-answering", bert(tmp_path, "ForQuestionAnswering", scale=0.8), CALLS)
+
+
+WHERE_IS = {"question": "where?", "context": SHORT}
+IN_KOREAN = {"question": "누가?", "context": KOREAN}
+LONGER = {"question": "who?", "context": " ".join([SHORT, KOREAN] * 3)}
+FRAMED_OTHERWISE = [
+    Call([], WHERE_IS),
+    Call([], WHERE_IS | {"top_k": 5}),
+    Call([], WHERE_IS | {"top_k": 5, "align_to_words": False}),
+    Call([], IN_KOREAN | {"top_k": 4}),
+    Call([], IN_KOREAN | {"top_k": 4, "align_to_words": False}),
+    Call([], LONGER | {"top_k": 5, "doc_stride": 10}),
+    Call([], LONGER | {"top_k": 5, "doc_stride": 10, "align_to_words": False, "handle_impossible_answer": True}),
+    Call([], LONGER | {"top_k": 5, "doc_stride": 4, "max_seq_len": 40, "max_answer_len": 40}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tokenizer", [byte_level(False), byte_level(True)], ids=["bytes", "spaced bytes"])
+def test_other_tokenizers_give_the_same(tokenizer: object, same: Callable[..., None], tmp_path: Path):
+    same("question-answering", roberta(tmp_path, "ForQuestionAnswering", tokenizer), FRAMED_OTHERWISE)
