@@ -103,7 +103,7 @@ RECIPES = {
         Recipe(
             "lora",
             "low-rank adapters on q and v and the head; the base stays as it is",
-            Settings(learning_rate=2e-3, epochs=4, policy=Only(("head", "adapters")), weight_decay=0.0),
+            Settings(learning_rate=1e-3, epochs=4, policy=Only(("head", "adapters")), weight_decay=0.0),
             lora=LoraSettings(),
         ),
         Recipe(
