@@ -8,11 +8,11 @@ import time
 import numpy as np
 
 from moduformer.architecture import Attention, Block, Embedding, FeedForward, Head, LearnedPositions, Norm, Spec, Stack
+from moduformer.lora import Lora
 from moduformer.model import build
 from moduformer.train.encoded import Encoded
 from moduformer.train.groups import Only, Policy, TopGroups
 from moduformer.train.loop import train
-from moduformer.lora import Lora
 from moduformer.train.settings import Settings
 
 STEPS = 4

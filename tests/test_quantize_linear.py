@@ -9,10 +9,10 @@ from torch import nn
 import moduformer as mf
 from moduformer.batch import Batch
 from moduformer.errors import CheckpointError, SpecError, TrainingError
+from moduformer.lora import Lora
 from moduformer.quantize import Int4Linear, Int8Linear, quantize
 from moduformer.quantize import linear as room
 from moduformer.quantize.linear import token_codes
-from moduformer.lora import Lora
 
 TEXTS = [[5, 6, 7, 8, 9, 3, 2], [3, 4], [11, 12, 13], [7]]
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from moduformer.batch import Batch
 from moduformer.errors import CheckpointError, TextError
 from moduformer.families import spec
-from moduformer.model import Model
 from moduformer.lora import Lora, LoraSettings
+from moduformer.model import Model
 from moduformer.weights.checkpoint import load_checkpoint
 from moduformer.weights.files import open_tensors
 
