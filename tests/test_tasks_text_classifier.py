@@ -395,7 +395,7 @@ def test_data_that_cannot_be_used_is_refused_by_row(encoder, X, y, says):
         ({"class_weight": {"unknown": 2.0}}, DataError),
         ({"class_weight": {"pos": -1.0}}, DataError),
         ({"max_length": 1000}, TextError),
-        ({"max_length": 2}, TextError),
+        ({"max_length": 2}, DataError),
         ({"epochs": 0}, TrainingError),
         ({"learning_rate": -1.0}, TrainingError),
     ],
