@@ -96,7 +96,7 @@ def load_checkpoint(
         model = build(spec, device="meta")
         model.to(dtype).notes = notes
         prefix = "" if dialect else _prefix(member, architecture, found, model)
-        entries = expand(rows, model, prefix)
+        entries = _without_untied(expand(rows, model, prefix), member, config)
         origin = Origin(member, config)
         if new_head:
             found = _without_resized_heads(entries, found, tensors, model)
@@ -232,6 +232,21 @@ def _prefix(member: Family, architecture: str, found: Mapping[str, str], model: 
         for prefix in prefixes
     }
     return max(prefixes, key=lambda prefix: held[prefix])
+
+
+def _without_untied(entries: list[Entry], member: Family, config: Mapping[str, Any]) -> list[Entry]:
+    """The entries; the token table has no other name in files whose config gives the writing head its own weights."""
+    writing = ("language-model", "masked-lm")
+    for name, architecture in member.architectures.items():
+        if any(head.kind in writing for head in architecture.heads):
+            if any(head.tied for head in member.read(dict(config), name).heads if head.kind in writing):
+                return entries
+            own = {row.file.removesuffix(".weight") for row in member.rows if row.name.startswith("heads.")}
+            return [
+                replace(entry, also=tuple(other for other in entry.also if other.removesuffix(".weight") not in own))
+                for entry in entries
+            ]
+    return entries
 
 
 def _match(
