@@ -18,6 +18,8 @@ import moduformer as mf
 from moduformer.cli.app import app
 
 PYTHON = sys.executable
+HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+"""What the shell's background jobs, which these tests may run in, do not do by themselves: hear Ctrl-C."""
 ENVIRONMENT = {**os.environ, "MODUFORMER_SOURCES": "none", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
@@ -223,7 +225,7 @@ def test_a_terminated_run_goes_on_to_the_same_weights(encoder, data, tmp_path):
 
 def test_ctrl_c_ends_without_a_traceback(encoder, data, tmp_path):
     options = ["--model", encoder, "--epochs", 2000, "--batch-size", 8, "--out", tmp_path / "out"]
-    arguments = [PYTHON, "-c", "from moduformer.cli import main; main()", "train", data, *options]
+    arguments = [PYTHON, "-c", f"{HEARING}; from moduformer.cli import main; main()", "train", data, *options]
     run = subprocess.Popen(list(map(str, arguments)), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     for line in run.stderr:
         # What the first epoch reached is saved by then.

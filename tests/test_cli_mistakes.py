@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_cli import ENVIRONMENT, PYTHON, invoke, write_csv
+from test_cli import ENVIRONMENT, HEARING, PYTHON, invoke, write_csv
 from text_samples import CORPUS
 from tiny_models import reviews, tiny_encoder
 
@@ -90,7 +90,7 @@ def test_ctrl_c_before_the_first_epoch_promises_nothing(encoder, tmp_path):
     path, out = write_csv(tmp_path / "many.csv", *reviews(4000, longest=40)), tmp_path / "out"
     arguments = ["train", path, "--model", encoder, "--batch-size", 2, "--out", out]
     run = subprocess.Popen(
-        [PYTHON, "-c", "from moduformer.cli import main; main()", *map(str, arguments)],
+        [PYTHON, "-c", f"{HEARING}; from moduformer.cli import main; main()", *map(str, arguments)],
         env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     for line in run.stderr:
@@ -168,7 +168,8 @@ def test_a_reader_who_leaves_and_a_full_disk(trained, data, arguments):
 
 
 def test_ctrl_c_while_writing_ends_with_one_word(writer):
-    command = [PYTHON, "-c", "from moduformer.cli import main; main()", "generate", "the fox", "--model", str(writer)]
+    program = f"{HEARING}; from moduformer.cli import main; main()"
+    command = [PYTHON, "-c", program, "generate", "the fox", "--model", str(writer)]
     run = subprocess.Popen(
         [*command, "--max-new-tokens", "1000000"], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
