@@ -108,7 +108,7 @@ def _rows(folder: Path, given: Mapping[str, Any]) -> Iterator[tuple[Any, Any, An
         if len(texts) % 2:
             raise typer.BadParameter("give a question and its context, each in quotes; or --file with a file of both")
         return iter([(str(i // 2 + 1), texts[i], texts[i + 1]) for i in range(0, len(texts), 2)])
-    from moduformer.tasks.tagging_run import trained_columns
+    from moduformer.tasks.whole_run import trained_columns
     from moduformer.train.questions import asked_questions
 
     file = str(given.get("file"))

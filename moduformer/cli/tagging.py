@@ -110,7 +110,7 @@ def _rows(folder: Path, given: Mapping[str, Any]) -> Iterator[Any]:
         from moduformer.pipelines.pipeline import many
 
         return (line if line.strip() else None for line in many(Path(file)))
-    from moduformer.tasks.tagging_run import trained_columns
+    from moduformer.tasks.whole_run import trained_columns
     from moduformer.train.columns import guess_text_column
     from moduformer.train.tables import plain, read_table
     from moduformer.train.tagged import WORD_NAMES

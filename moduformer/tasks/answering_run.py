@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from moduformer.atomic import write_text
-from moduformer.errors import DataError, TrainingError
+from moduformer.errors import DataError
 from moduformer.metrics.answering import AnsweringMetrics, normalised_answer, normalised_korean_answer
 from moduformer.pipelines.question_answering import Answers
 from moduformer.tasks.answerer_training import Trained, answer_scores, answered, metric_for
@@ -19,8 +17,7 @@ from moduformer.tasks.answering_report import answering_document
 from moduformer.tasks.classification_run import HELD_OUT, files_of
 from moduformer.tasks.fine_tuning import save_adapter
 from moduformer.tasks.question_answerer import QuestionAnswerer
-from moduformer.tasks.tagging_run import trained_columns, write_document
-from moduformer.tasks.whole_run import Finished, write_json
+from moduformer.tasks.whole_run import Finished, trained_columns, write_document, write_json, write_lines
 from moduformer.train.callbacks import Callback, History, json_safe
 from moduformer.train.questions import Questions, read_questions, split_questions
 
@@ -209,9 +206,9 @@ class AnsweringRun:
         if self.trained.lora is not None:
             save_adapter(self.answerer.model_, self.trained.lora, folder / "adapter", self.model)
         write_json(folder / PREDICTIONS, self.measured.predictions())
-        _write_lines(folder / ANSWERS, self.measured.lines())
+        write_lines(folder / ANSWERS, self.measured.lines())
         if self.trained.misaligned:
-            _write_lines(folder / MISALIGNED, [vars(answer) for answer in self.trained.misaligned])
+            write_lines(folder / MISALIGNED, [vars(answer) for answer in self.trained.misaligned])
 
     def report(self, finished: Finished, command: str | None, say: Callable[[str], None]) -> None:
         """Writes the card and the page."""
@@ -289,13 +286,6 @@ def evaluate_folder(
     asked = tuple(own or guess for own, guess in zip((pair, text, label), present))
     questions = read_questions(source, *asked, located=False, **_reading(source))
     return answerer, measure(answerer, questions)
-
-
-def _write_lines(path: Path, lines: Sequence[Any]) -> None:
-    try:
-        write_text(path, "".join(json.dumps(json_safe(line), ensure_ascii=False) + "\n" for line in lines))
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 # Looking before training ---------------------------------------------------------------------------------------------

@@ -14,8 +14,7 @@ from moduformer.tasks.fine_tuning import save_adapter
 from moduformer.tasks.language_model import LanguageModel
 from moduformer.tasks.language_model_training import SCRATCH, Trained
 from moduformer.tasks.tagging_report import duration_words
-from moduformer.tasks.tagging_run import write_document
-from moduformer.tasks.whole_run import Finished
+from moduformer.tasks.whole_run import Finished, write_document
 from moduformer.train.callbacks import Callback, History, json_safe
 from moduformer.train.plain_texts import PlainTexts, read_texts, split_texts
 

@@ -18,8 +18,7 @@ from moduformer.tasks.fine_tuning import save_adapter
 from moduformer.tasks.seq2seq import Seq2Seq
 from moduformer.tasks.seq2seq_training import Trained, from_scratch
 from moduformer.tasks.tagging_report import duration_words
-from moduformer.tasks.tagging_run import write_document
-from moduformer.tasks.whole_run import Finished
+from moduformer.tasks.whole_run import Finished, write_document
 from moduformer.train.callbacks import Callback, History, json_safe
 from moduformer.train.pairs import LANGUAGES, Pairs, read_pairs, read_parallel, split_pairs
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moduformer.atomic import write_text
-from moduformer.errors import DataError, ModuformerError, TrainingError
+from moduformer.errors import DataError
 from moduformer.metrics.tagging import Entity, TaggingMetrics, TokenAccuracy
-from moduformer.report.document import Document, as_html, as_markdown
-from moduformer.report.files import write_text_atomically
 from moduformer.tasks.classification_run import DATA_SUFFIXES, HELD_OUT, files_of
 from moduformer.tasks.fine_tuning import save_adapter
 from moduformer.tasks.tagger_training import Trained, tag_scores
 from moduformer.tasks.tagging_report import tagging_document
 from moduformer.tasks.token_classifier import TokenClassifier
-from moduformer.tasks.whole_run import Finished
+from moduformer.tasks.whole_run import Finished, trained_columns, write_document, write_lines
 from moduformer.train.callbacks import Callback, History, json_safe
 from moduformer.train.tagged import TaggedExamples, read_tagged, split_tagged
 
@@ -197,23 +193,14 @@ class TaggingRun:
         self.tagger.save(folder)
         if self.trained.lora is not None:
             save_adapter(self.tagger.model_, self.trained.lora, folder / "adapter", self.model)
-        _write_lines(folder / PREDICTIONS, self.measured.lines())
+        write_lines(folder / PREDICTIONS, self.measured.lines())
         if self.trained.misaligned:
-            _write_lines(folder / MISALIGNED, [vars(span) for span in self.trained.misaligned])
+            write_lines(folder / MISALIGNED, [vars(span) for span in self.trained.misaligned])
 
     def report(self, finished: Finished, command: str | None, say: Callable[[str], None]) -> None:
         """Writes the card and the page."""
         document = tagging_document(self, finished, command)
         write_document(document, finished.folder, say)
-
-
-def write_document(document: Document, folder: Path, say: Callable[[str], None]) -> None:
-    """Writes `README.md` and `report.html`; a page that fails does not fail the run, whose model is already saved."""
-    for name, render in (("README.md", as_markdown), ("report.html", as_html)):
-        try:
-            write_text_atomically(folder / name, render(document))
-        except ModuformerError as error:
-            say(f"{name} was not written: {error}")
 
 
 def read_rows(settings: TaggingSettings) -> TaggingRows:
@@ -275,24 +262,6 @@ def read_evaluation(folder: Path, source: str, text: str | None, label: str | No
         except DataError:
             pass
     return read_tagged(source, text, label, **_reading(source))
-
-
-def trained_columns(folder: Path) -> dict[str, str]:
-    """The columns a run was trained on, where its folder says so."""
-    try:
-        columns = json.loads((folder / "settings.json").read_bytes()).get("columns")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return {}
-    if not isinstance(columns, dict):
-        return {}
-    return {name: column for name, column in columns.items() if isinstance(column, str)}
-
-
-def _write_lines(path: Path, lines: Sequence[Any]) -> None:
-    try:
-        write_text(path, "".join(json.dumps(json_safe(line), ensure_ascii=False) + "\n" for line in lines))
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 # Looking before training ---------------------------------------------------------------------------------------------

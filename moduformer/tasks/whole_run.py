@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from moduformer.atomic import write_text
-from moduformer.errors import TrainingError
+from moduformer.errors import ModuformerError, TrainingError
+from moduformer.report.document import Document, as_html, as_markdown
+from moduformer.report.files import write_text_atomically
 from moduformer.sources.resolve import resolve
 from moduformer.tasks.fine_tuning import TERMINATED
 from moduformer.train.callbacks import Callback, History, json_safe
@@ -217,3 +219,31 @@ def drop_checkpoints(folder: Path) -> None:
     """A finished run is not resumed; its optimizer's state would be three times the size of the model."""
     for place in (folder / "checkpoints", folder / "adaptation" / "checkpoints"):
         shutil.rmtree(place, ignore_errors=True)
+
+
+def write_document(document: Document, folder: Path, say: Callable[[str], None]) -> None:
+    """Writes `README.md` and `report.html`; a page that fails does not fail the run, whose model is already saved."""
+    for name, render in (("README.md", as_markdown), ("report.html", as_html)):
+        try:
+            write_text_atomically(folder / name, render(document))
+        except ModuformerError as error:
+            say(f"{name} was not written: {error}")
+
+
+def trained_columns(folder: Path) -> dict[str, str]:
+    """The columns a run was trained on, where its folder says so."""
+    try:
+        columns = json.loads((folder / "settings.json").read_bytes()).get("columns")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
+    if not isinstance(columns, dict):
+        return {}
+    return {name: column for name, column in columns.items() if isinstance(column, str)}
+
+
+def write_lines(path: Path, lines: Sequence[Any]) -> None:
+    """Writes a JSON line for each value. Raises `TrainingError` if that fails."""
+    try:
+        write_text(path, "".join(json.dumps(json_safe(line), ensure_ascii=False) + "\n" for line in lines))
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be written: {error.strerror or error}") from None
