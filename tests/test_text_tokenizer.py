@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
+from cost import bounded_cost
 from text_samples import CORPUS, TEXTS, byte_level_files, sentencepiece_file, write_folder
 
 from moduformer.errors import TextError
@@ -533,10 +534,8 @@ HOSTILE = {
 @pytest.mark.parametrize("name", sorted(HOSTILE))
 def test_hostile_tokenizer_json_is_refused(tmp_path, name):
     (tmp_path / "tokenizer.json").write_bytes(HOSTILE[name])
-    start = time.perf_counter()
-    with pytest.raises(TextError, match=r"tokenizer\.json"):
+    with bounded_cost(), pytest.raises(TextError, match=r"tokenizer\.json"):
         Tokenizer.load(tmp_path)
-    assert time.perf_counter() - start < 10, "the limit is two processor seconds; the machine may be busy"
 
 
 def test_padding_and_truncation_of_the_file_are_ignored(tmp_path):

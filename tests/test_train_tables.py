@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cost import processor_seconds, yardstick
 
 from moduformer.errors import DataError
 from moduformer.train import parquet as parquet_module
@@ -383,13 +384,13 @@ ATTACKS = """
     for path in sys.argv[2:]:
         pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is in use
         before = peak()
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             read_table(path)
             raise SystemExit(path + " was read")
         except DataError as error:
             message = str(error)
-        took = time.perf_counter() - begin
+        took = time.process_time() - begin
         grown = (peak() - before) // 1024
         print(pathlib.Path(path).name, round(took, 2), grown, message[:200], sep="|")
 """
@@ -422,13 +423,14 @@ def test_large_hostile_files_take_neither_time_nor_memory(tmp_path):
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent.parent,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    unit = processor_seconds(yardstick)
     results = [line.split("|") for line in done.stdout.splitlines()]
     assert [name for name, *_ in results] == names
     for name, took, grown, message in results:
-        assert float(took) < 4, (name, took)  # 2 s on an idle machine; tests share theirs
+        assert float(took) < 100 * unit, (name, took, unit)
         assert int(grown) < 64, (name, grown)
         assert "line 3" in message or "line 2" in message or "more than" in message, message
 
