@@ -48,7 +48,7 @@ def test_beams_and_their_scores_equal_transformers(reference: Any, name: str, tm
         settings = dict(eos_token_id=ends, pad_token_id=1, no_repeat_ngram_size=2, max_new_tokens=NEW, **case)
         assert torch.equal(ours.generate(prompt, **settings), expected.sequences)
         chosen = GenerationSettings.of(ours, **settings)
-        start = None if ours.encoder is None else expected.sequences[:1, :1].tolist()
+        start = expected.sequences[:1, :1].tolist() if ours.spec.has_source else None
         made = run(ours, prompt.tolist(), Request(chosen, NEW, prefix=start))[0]
         scores = torch.tensor([result.score for result in made])
         assert torch.allclose(scores, expected.sequences_scores, atol=1e-4, rtol=0)

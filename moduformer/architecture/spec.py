@@ -67,6 +67,11 @@ class Spec:
         return self.vision is not None and self.encoder is None and self.decoder is None
 
     @property
+    def asks_ahead(self) -> bool:
+        """Whether tokens are told by a second stream, which knows their places and not their content."""
+        return isinstance(self.encoder, Stack) and self.encoder.two_streams and self.decoder is None
+
+    @property
     def has_source(self) -> bool:
         """Whether a decoder reads something else than its own text: an encoder's, or an image alone."""
         return self.decoder is not None and (self.encoder is not None or self.memory_dim("decoder") is not None)

@@ -88,7 +88,7 @@ class Chat:
         request.watch = watch.push if watch.needed else None
         if settings.num_return_sequences > 1:
             raise TextError("a conversation goes on with one answer; num_return_sequences must be 1")
-        if strategy_of(request) != "sample" or self.model.encoder is not None:
+        if strategy_of(request) != "sample" or self.model.spec.has_source:
             self.fed = len(ids)
             return watch.result(0, run(self.model, [ids], request)[0][0], 0)
         request = bound(self.model, request)

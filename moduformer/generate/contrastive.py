@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from moduformer.batch import Batch
-from moduformer.generate.decoding import Decoding
+from moduformer.generate.decoding import Decoding, check_reads_forward
 from moduformer.generate.processors import NEVER, apply
 from moduformer.generate.sampling import positions_of
 from moduformer.generate.strategies import EndedBy, Made, Request
@@ -27,6 +27,7 @@ def generate(model: Model, prompts: Batch | Sequence[Sequence[int]], request: Re
     decoder's text, beside an encoder). Every candidate is read, so a step costs `top_k` rows of the cache. Of tokens
     that the model has no position to read, the most probable one is taken.
     """
+    check_reads_forward(model)
     decoding = Decoding(model, prompts, request.prefix)
     states = decoding.states
     context = [normalize(own, dim=-1) for own in states.hidden.split(states.batch.rows.lengths)]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from moduformer.batch import Batch
 from moduformer.errors import TextError
+from moduformer.generate.two_streams import ask_ahead, unread
 
 if TYPE_CHECKING:
     from moduformer.model import Model, States
@@ -108,8 +109,10 @@ class Decoding:
         """Adds one or more tokens to every row, as `extend`, and returns the logits after each of them.
 
         One `[tokens, vocab]` a row: the first line speaks of what follows the first token added. With `logits` as it
-        was before, this judges a draft in one pass (Leviathan et al. 2023).
+        was before, this judges a draft in one pass (Leviathan et al. 2023). Raises `TextError` for a model that
+        `check_reads_forward` refuses.
         """
+        check_reads_forward(self.model)
         batch = self._following(tokens)
         every = self._run(batch, None, tokens)
         self._logits = every[batch.rows.ends]
@@ -153,11 +156,15 @@ class Decoding:
     def _following(self, tokens: Sequence[Sequence[int]]) -> Batch:
         if len(tokens) != len(self.rows):
             raise TextError(f"{len(self.rows)} rows are being written, but tokens came for {len(tokens)}")
+        if self.model.spec.asks_ahead:
+            tokens = unread([[*row.ids, *own] for row, own in zip(self.rows, tokens)], self.cache)
         return Batch.following(tokens, self.cache.seen, self.model.device)
 
     @torch.no_grad()
     def _run(self, batch: Batch, logits_at: Tensor | None, added: Sequence[Sequence[int]] = ()) -> Tensor:
-        if self._source is None:
+        if self.model.spec.asks_ahead:
+            states = ask_ahead(self.model, batch, self.cache)
+        elif self._source is None:
             states = self.model.run(batch, cache=self.cache, logits_at=logits_at)
         else:
             states = self.model.run(self._source, batch, self.cache, encoded=self._encoded, logits_at=logits_at)
@@ -172,11 +179,22 @@ class Decoding:
 
 def check_writes(model: Model) -> None:
     """Raises `TextError` for a model that cannot continue a text."""
-    if model.spec.head("language-model") is None or model.spec.decoder is None:
+    spec = model.spec
+    if spec.head("language-model") is None or (spec.decoder is None and not spec.asks_ahead):
         raise TextError("only a model with a decoder and a language-model head can continue a text")
-    if model.spec.reads_backward:
+    if spec.reads_backward:
         raise TextError(
             "this model reads from a text's end and tells the token before; it scores texts, and writes none"
+        )
+
+
+def check_reads_forward(model: Model) -> None:
+    """Raises `TextError` for a model whose states of a token change with what follows it, so that no pass over a whole
+    text shows what each of its tokens was when it was the last."""
+    if model.spec.asks_ahead:
+        raise TextError(
+            "this model's two streams see both sides of a token, so drafts and candidates cannot be judged in one "
+            "pass; use greedy search, sampling or beams"
         )
 
 

@@ -187,7 +187,7 @@ def write(
 def request(model: Model, settings: GenerationSettings, new_tokens: int, assistant: Model | None = None) -> Request:
     """A request to a strategy; an encoder-decoder's text begins as its settings say."""
     start = settings.decoder_start_token_id if settings.decoder_start_token_id is not None else settings.bos_token_id
-    prefix = [start] if model.encoder is not None and start is not None else None
+    prefix = [start] if model.spec.has_source and start is not None else None
     return Request(settings, new_tokens, assistant=assistant, prefix=prefix, tokenizer=model.tokenizer)
 
 

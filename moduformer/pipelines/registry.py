@@ -148,7 +148,7 @@ def _with_its_task(model: Any) -> tuple[Model, str]:
     heads = {"classify": "text-classification", "tag": "token-classification", "span": "question-answering",
              "masked-lm": "fill-mask", "language-model": "text-generation"}  # fmt: skip
     for head in loaded.spec.heads:
-        if head.kind == "language-model" and loaded.encoder is not None:
+        if head.kind == "language-model" and loaded.spec.has_source:
             return loaded, "text2text-generation"
         if head.kind in heads:
             return loaded, heads[head.kind]

@@ -68,7 +68,7 @@ class Summarization(Answering[SummarizationOptions]):
 
     def frame_ids(self, text: str, options: SummarizationOptions) -> list[int]:
         """The ids of a text, or of a conversation that asks for its summary."""
-        if self.model.encoder is not None:
+        if self.model.spec.has_source:
             return super().frame_ids(text, options)
         return asked(self, INSTRUCTION if options.instruction is None else options.instruction, text)
 
@@ -104,7 +104,7 @@ def asked(pipe: Answering[Any], instruction: str, text: str) -> list[int]:
 def turn_ends(pipe: Answering[Any]) -> dict[str, Any]:
     """For a chat model, the end tokens of its files and the tokenizer's, which ends a turn."""
     end = None if pipe.tokenizer is None else pipe.tokenizer.eos_id
-    if pipe.model.encoder is not None or end is None:
+    if pipe.model.spec.has_source or end is None:
         return {}
     return {"eos_token_id": sorted({*GenerationSettings.of(pipe.model).eos_token_id, end})}
 

@@ -105,7 +105,7 @@ class TextGeneration(Generating[Prompt, Continued, TextGenerationOptions]):
     def check(self) -> None:
         """Raises `PipelineError` for a model with an encoder, and `TextError` for one that cannot write."""
         super().check()
-        if self.model.encoder is not None:
+        if self.model.spec.has_source:
             raise PipelineError(
                 "this model answers a text and does not continue it; use text2text-generation, summarization or "
                 "translation"

@@ -209,7 +209,7 @@ class Answering(Generating[Source, Answered, Options]):
 
     def new_tokens(self, row: Sequence[int], settings: GenerationSettings) -> int:
         """How many tokens an answer may have; with an encoder the start token counts as given."""
-        return settings.new_tokens(1 if self.model.encoder is not None else len(row))
+        return settings.new_tokens(1 if self.model.spec.has_source else len(row))
 
     def _answered(self, item: Source, results: Sequence[Sequence[Made]], options: Options) -> Answered:
         written = tuple(tuple(self._written(made, options) for made in window) for window in results)
@@ -231,7 +231,7 @@ class Answering(Generating[Source, Answered, Options]):
         records: list[dict[str, Any]]
         if options.return_tensors:
             start = options.settings.decoder_start_token_id
-            begin = [start] if self.model.encoder is not None and start is not None else []
+            begin = [start] if self.model.spec.has_source and start is not None else []
             rows = [[*begin, *(token for one in copies for token in one.tokens)] for copies in zip(*found.written)]
             filled = padded(rows, options.settings, self.tokenizer)
             records = [{f"{self.returns}_token_ids": row} for row in filled]

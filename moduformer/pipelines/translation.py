@@ -48,7 +48,7 @@ class Translation(Answering[TranslationOptions]):
     def check(self) -> None:
         """Raises `PipelineError` for a decoder, unless an instruction asks it."""
         Generating.check(self)
-        if self.model.encoder is not None:
+        if self.model.spec.has_source:
             return
         assert self.tokenizer is not None
         if self.tokenizer.chat_template is None:
