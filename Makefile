@@ -3,6 +3,7 @@
 #   make demo    the main job on real text: fetch, fine-tune, compare, report (about ten minutes on two cores)
 #   make test    every check: format, lint, types, layers, tests
 #   make lint    the checks without the tests
+#   make notebooks  runs the notebooks of the course without network and writes them in both languages
 #   make bench   measurements beside other libraries
 #   make contract  pipelines beside those of transformers 4.57, which gets an environment of its own
 #   make clean   removes the environment and what the commands wrote
@@ -37,16 +38,17 @@ endef
 # As many test processes as cores, each with one thread: more threads than cores only wait for one another.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 RAYON_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo test lint format bench contract setup setup-dev constraints clean
+.PHONY: help demo test lint format notebooks bench contract setup setup-dev constraints clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,10p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,11p'
 
 demo: $(VENV)/.ready
 	@$(RUN) -m moduformer demo --out "$(OUT)"
 
 test: lint
+	@echo "== notebooks"; $(RUN) notebooks/build.py fetch && $(RUN) notebooks/build.py run --jobs $(WORKERS)
 	@echo "== tests ($(WORKERS) processes)"
 	@$(ONE_THREAD) $(RUN) -m pytest -q -n $(WORKERS) --dist loadfile
 
@@ -58,6 +60,11 @@ lint: $(VENV)/.ready-dev
 
 format: $(VENV)/.ready-dev
 	@$(RUN) -m ruff format . && $(RUN) -m ruff check --fix .
+
+# What the notebooks need from elsewhere is fetched first; nothing answers while they run.
+notebooks: $(VENV)/.ready-dev
+	@$(RUN) notebooks/build.py fetch
+	@$(RUN) notebooks/build.py --jobs $(WORKERS)
 
 bench: $(VENV)/.ready-bench
 	@$(RUN) -m bench

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from moduformer import course as course
     from moduformer.catalog import Table
     from moduformer.model import build as build
     from moduformer.pipelines.registry import pipeline as pipeline
@@ -31,12 +32,15 @@ _HOME = {
     "pipeline": "moduformer.pipelines.registry",
 }
 
-__all__ = ["__version__", "catalog", *_HOME]
+_ROOMS = ("catalog", "course")
+"""Modules that are used as they are: the first is the model table itself; importing one sets its name."""
+
+__all__ = ["__version__", *_ROOMS, *_HOME]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "catalog":  # a module that is the table itself; importing it sets the name
-        return importlib.import_module("moduformer.catalog")
+    if name in _ROOMS:
+        return importlib.import_module(f"moduformer.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'moduformer' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from moduformer import __version__
-from moduformer.cli import architecture, catalog, classify, data, demo, generating, planning, running, training
+from moduformer.cli import architecture, catalog, classify, course, data, demo, generating, planning, running, training
 from moduformer.cli.output import write_any_character
 from moduformer.errors import ModuformerError
 
@@ -84,3 +84,4 @@ app.command("show")(architecture.show)
 app.command("diff")(architecture.diff)
 app.command("convert")(architecture.convert)
 app.command("plan")(planning.plan)
+app.command("course")(course.course)
