@@ -1,0 +1,34 @@
+"""One query and one key of one head: the two vectors, and what their product is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from moduformer.view.probe import Scored
+
+
+@torch.no_grad()
+def pair(weights: Scored, head: int, query: int, key: int) -> dict[str, Any]:
+    """`query` and `key` (vectors, after a rotation by position if there is one), their `products`, the `score` they sum
+    to after scaling, what a position rule `added`, and the `weight` after the softmax over all keys."""
+    scores = weights.scores
+    q = scores.q[query, head].float()
+    k = scores.k[key, head * scores.k.shape[1] // scores.q.shape[1]].float()
+    added = 0.0
+    if scores.bias is not None:
+        bias = scores.bias[0]
+        added = float(bias[0, head if bias.shape[1] > 1 else 0, query, key])
+    return {
+        "query": _short(q.tolist()),
+        "key": _short(k.tolist()),
+        "products": _short((q * k).tolist()),
+        "score": round(float(q @ k) * scores.scale, 6),
+        "added": round(added, 6) if added > float("-inf") else None,
+        "weight": round(float(weights.rows(query, query + 1)[head, 0, key]), 6),
+    }
+
+
+def _short(values: list[float]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
