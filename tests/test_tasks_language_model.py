@@ -120,7 +120,7 @@ def test_adapters_leave_the_base(gpt: LanguageModel, tmp_path: Path):
 @pytest.mark.parametrize(
     ("parameters", "what"),
     [
-        ({"probability": 0}, "between 0 and 1"),
+        ({"probability": 0}, "above 0"),
         ({"max_length": 2}, "at least 4"),
         ({"size": {"depth": 2}}, "fields are layers"),
         ({"model": "minilm", "size": SMALL}, "from scratch"),

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from tiny_models import FILL, WORDS, tiny_encoder
 
 import moduformer as mf
-from moduformer.errors import CheckpointError, DataError, TextError, TrainingError
+from moduformer.errors import CheckpointError, DataError, TextError
 from moduformer.metrics.answering import squad_metrics
 from moduformer.pipelines.question_windows import question_windower
 from moduformer.tasks.answerer_training import marked_tokens, metric_for, window_targets
@@ -189,10 +189,16 @@ def test_the_metric_is_that_of_the_data():
         ({}, ["a b"], ["a"], DataError, r"X\[0\] is no question"),
         ({"recipe": "features"}, [("q", "a b")], ["a"], DataError, "for whole texts"),
         ({"metric": "bleu"}, [("q", "a b")], ["a"], DataError, "metric is 'bleu'"),
-        ({"max_length": 2}, [("q", "a b")], ["a"], DataError, "max_length is a whole number"),
+        (
+            {"max_length": 2},
+            [("q", "a b")],
+            ["a"],
+            DataError,
+            "max_length is 2; it must be a whole number of at least 8",
+        ),
         ({"max_answer_length": 0}, [("q", "a b")], ["a"], DataError, "max_answer_length is"),
         ({"patience": 0}, [("q", "a b")], ["a"], DataError, "patience is"),
-        ({"epochs": 0}, [("q", "a b")], ["a"], TrainingError, "epochs"),
+        ({"epochs": 0}, [("q", "a b")], ["a"], DataError, "epochs"),
         ({"max_length": 16}, [("the film was very " * 9, "a b")], ["a"], TextError, "question 0 has"),
     ],
 )

@@ -134,7 +134,7 @@ def test_early_stopping_keeps_the_best(checkpoint: Path, pairs):
     ("parameters", "what"),
     [
         ({"task": "chat"}, "use one of translation"),
-        ({"epochs": 0}, "must not be below 1"),
+        ({"epochs": 0}, "at least 1"),
         ({"label_smoothing": 1.0}, "below 1"),
         ({"size": {"layers": 1}}, "from scratch"),
         ({"recipe": "features"}, "use plain, ulmfit or lora"),

@@ -396,8 +396,10 @@ def test_data_that_cannot_be_used_is_refused_by_row(encoder, X, y, says):
         ({"class_weight": {"pos": -1.0}}, DataError),
         ({"max_length": 1000}, TextError),
         ({"max_length": 2}, DataError),
-        ({"epochs": 0}, TrainingError),
-        ({"learning_rate": -1.0}, TrainingError),
+        ({"epochs": 0}, DataError),
+        ({"learning_rate": -1.0}, DataError),
+        ({"recipe": "features", "adapt": True}, DataError),
+        ({"recipe": "features", "precision": "bfloat16"}, DataError),
     ],
 )
 def test_parameters_that_cannot_be_are_refused(encoder, parameters, error):

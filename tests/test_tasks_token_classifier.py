@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from tiny_models import FILL, WORDS, tiny_encoder
 
-from moduformer.errors import CheckpointError, DataError, TrainingError
+from moduformer.errors import CheckpointError, DataError
 from moduformer.metrics.tagging import Entity
 from moduformer.pipelines.token_reading import Words, best_windows, tokenized
 from moduformer.pipelines.windowing import windower
@@ -193,7 +193,7 @@ def test_patience_adaptation_and_balance(encoder):
         ({"class_weight": "heavy"}, DataError, "balanced"),
         ({"patience": 0}, DataError, "patience"),
         ({"max_length": 2}, DataError, "max_length"),
-        ({"epochs": 0}, TrainingError, "epochs"),
+        ({"epochs": 0}, DataError, "epochs"),
         ({"model": "../nowhere"}, Exception, "nowhere"),
     ],
 )

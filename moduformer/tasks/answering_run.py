@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from moduformer.tasks.answering_report import answering_document
 from moduformer.tasks.classification_run import HELD_OUT, files_of
 from moduformer.tasks.fine_tuning import save_adapter
 from moduformer.tasks.question_answerer import QuestionAnswerer
-from moduformer.tasks.whole_run import Finished, trained_columns, write_document, write_json, write_lines
+from moduformer.tasks.whole_run import Finished, SplitRows, trained_columns, write_document, write_json, write_lines
 from moduformer.train.callbacks import Callback, History, json_safe
 from moduformer.train.questions import Questions, read_questions, split_questions
+from moduformer.train.recipes import recipe_record
 
 PREDICTIONS = "predictions.json"
 """The answer to each evaluation question by its id, as the official scripts of SQuAD and KorQuAD read it."""
@@ -64,22 +65,6 @@ class AnsweringSettings:
         for name in ("data", "text", "pair", "label", "evaluation", "few_shot", "seed"):
             own.pop(name)
         return QuestionAnswerer(**own, random_state=self.seed)
-
-
-@dataclass
-class AnsweringRows:
-    """The questions of a run; see `whole_run.Rows`."""
-
-    train: Questions
-    evaluation: Questions
-    evaluation_from: str
-    refused: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """How many questions there are to train on and to evaluate on."""
-        return len(self.train), len(self.evaluation)
 
 
 @dataclass
@@ -143,11 +128,11 @@ class AnsweringRun:
         self.asked = settings
         self.model = settings.model
         self.answerer = settings.estimator()
-        self.rows: AnsweringRows
+        self.rows: SplitRows[Questions]
         self.trained: Trained | None = None
         self.measured: AnsweringScores
 
-    def read(self) -> AnsweringRows:
+    def read(self) -> SplitRows[Questions]:
         """The questions to train on and those to evaluate on, which are never trained on."""
         self.rows = read_rows(self.asked)
         return self.rows
@@ -158,23 +143,15 @@ class AnsweringRun:
 
     def settings(self) -> dict[str, Any]:
         """What `settings.json` holds."""
-        from moduformer.train.settings import plain
-
         recipe = self.answerer.resolved_recipe() if self.trained is None else self.trained.recipe
-        train, evaluation = self.rows.sizes
         columns = self.rows.train.columns
         named = {"text": "context", "pair": "question", "label": "answers"}
         return {
             "task": "answer",
             "asked": asdict(self.asked),
-            "recipe": {
-                "name": recipe.name,
-                "settings": recipe.settings.identity(),
-                "lora": plain(recipe.lora),
-                "adaptation": plain(recipe.adaptation),
-            },
+            "recipe": recipe_record(recipe),
             "columns": {option: columns[what] for option, what in named.items() if what in columns},
-            "rows": {"train": train, "evaluation": evaluation, "refused": len(self.rows.refused)},
+            "rows": self.rows.counts(),
             "evaluation": self.rows.evaluation_from,
         }
 
@@ -215,7 +192,7 @@ class AnsweringRun:
         write_document(answering_document(self, finished, command), finished.folder, say)
 
 
-def read_rows(settings: AnsweringSettings) -> AnsweringRows:
+def read_rows(settings: AnsweringSettings) -> SplitRows[Questions]:
     """Reads the questions to train on and those to evaluate on.
 
     Raises:
@@ -236,7 +213,7 @@ def read_rows(settings: AnsweringSettings) -> AnsweringRows:
     if settings.few_shot is not None and settings.few_shot < len(train):
         chosen = np.random.default_rng(settings.seed).permutation(len(train))[: settings.few_shot]
         train = train.select(sorted(chosen.tolist()))
-    rows = AnsweringRows(train, evaluation, origin, notes=[n for e in (everything, *others) for n in e.notes])
+    rows = SplitRows(train, evaluation, origin, notes=[n for e in (everything, *others) for n in e.notes])
     rows.refused = [str(bad) for e in (everything, *others) for bad in e.refused]
     seen = set(train.contexts) & set(evaluation.contexts)
     if seen:

@@ -24,6 +24,7 @@ from moduformer.tasks.whole_run import Finished, carry_out
 from moduformer.train.callbacks import Callback, History
 from moduformer.train.examples import Examples, majority_accuracy
 from moduformer.train.labelled_rows import read_examples
+from moduformer.train.recipes import recipe_record
 from moduformer.train.splitting import few_shot, split
 
 DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt")
@@ -268,16 +269,9 @@ def worst_mistakes(metrics: Metrics, names: Sequence[str], most: int = 10) -> li
 
 
 def _resolved(settings: RunSettings, recipe: Any, data: RunData) -> dict[str, Any]:
-    from moduformer.train.settings import plain
-
     return {
         "asked": asdict(settings),
-        "recipe": {
-            "name": recipe.name,
-            "settings": recipe.settings.identity(),
-            "lora": plain(recipe.lora),
-            "adaptation": plain(recipe.adaptation),
-        },
+        "recipe": recipe_record(recipe),
         "columns": {
             "text": data.train.text_column,
             "pair": data.train.pair_column,

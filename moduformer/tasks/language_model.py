@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from moduformer.atomic import write_text
-from moduformer.errors import CheckpointError, DataError, ModuformerError, TrainingError
+from moduformer.errors import DataError, TrainingError
 from moduformer.generate.text import Generated, generate_text
-from moduformer.loading import usable_device
 from moduformer.metrics.language_model import LanguageModelMetrics
 from moduformer.model import Model
-from moduformer.tasks.estimator import Estimator
+from moduformer.tasks.fine_tuned import TRAINING_NUMBERS, FineTuned, Number
 from moduformer.tasks.language_model_training import (
     SCRATCH,
     SCRATCH_EPOCHS,
@@ -26,16 +23,12 @@ from moduformer.tasks.language_model_training import (
     score_texts,
     train_language_model,
 )
-from moduformer.tasks.seq2seq import read_settings
 from moduformer.train.callbacks import Callback
 from moduformer.train.plain_texts import PlainTexts, texts_from_list
 from moduformer.train.scratch import Size
 
-SETTINGS_FILE = "language_model.json"
-"""Beside the checkpoint: how it was made and how long its windows are."""
 
-
-class LanguageModel(Estimator):
+class LanguageModel(FineTuned):
     """Adapts a pretrained model to texts, or trains one from nothing but texts with a vocabulary of its own.
 
     A decoder learns the next token, an encoder the tokens that are hidden from it. Long texts are cut into windows in
@@ -59,6 +52,10 @@ class LanguageModel(Estimator):
         history_: losses and evaluations of the training.
         recipe_: the recipe with every setting that was used.
     """
+
+    settings_file = "language_model.json"
+    task_name = "language-modeling"
+    numbers = TRAINING_NUMBERS | {"max_length": Number(4, whole=True), "probability": Number(limit=1)}
 
     def __init__(
         self,
@@ -134,51 +131,28 @@ class LanguageModel(Estimator):
                 self.patience,
             )
         )
-        if trained.lora is not None:
-            trained.lora.merge()
+        self._trained(trained)
         self._take(trained.model)
-        self.adapter_, self.history_ = trained.lora, trained.history
-        self.recipe_, self.report_ = trained.recipe, trained.report
+        self.report_ = trained.report
         return trained
 
-    def resolved_recipe(self) -> Any:
-        """The recipe with this estimator's own settings in place of its defaults."""
-        from moduformer.train.recipes import recipe
-
-        own = ("epochs", "learning_rate", "batch_size", "precision", "dropout")
-        changes = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
-        if self.model in SCRATCH:
-            changes = {"epochs": SCRATCH_EPOCHS, "learning_rate": SCRATCH_RATE} | changes
-        return recipe(self.recipe, seed=int(self.random_state or 0), **changes)
+    def _overrides(self) -> dict[str, Any]:
+        scratch = {"epochs": SCRATCH_EPOCHS, "learning_rate": SCRATCH_RATE} if self.model in SCRATCH else {}
+        return scratch | super()._overrides()
 
     def check(self, texts: PlainTexts) -> None:
         """Raises what `fit_texts` would raise for these texts and settings, before any model is read."""
-        self._check_parameters()
+        self.check_parameters()
         self.resolved_recipe()
         if not len(texts):
             raise DataError(f"{texts.name} has no texts")
 
-    def _check_parameters(self) -> None:
-        usable_device(self.device)
-        for name, least in (("max_length", 4), ("patience", 1)):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-                raise DataError(f"{name} is {value!r}; it must be a whole number of at least {least}")
-        if not isinstance(self.probability, int | float) or not 0 < self.probability < 1:
-            raise DataError(f"probability is {self.probability!r}; it must be between 0 and 1")
+    def check_parameters(self) -> None:
+        super().check_parameters()
+        if not self.probability:
+            raise DataError(f"probability is {self.probability!r}; it must be above 0")
         if self.size is not None and self.model not in SCRATCH:
             raise DataError(f"size is for models from scratch, and {self.model} is a checkpoint with a size of its own")
-        self._size()
-
-    def _size(self) -> Size | None:
-        if self.size is None or isinstance(self.size, Size):
-            return self.size
-        try:
-            return Size(**self.size)
-        except TypeError:
-            raise DataError(
-                f"size is {self.size!r:.80}; its fields are layers, d_model, d_ff, heads, dropout and vocab"
-            ) from None
 
     def _length(self) -> int | None:
         return SCRATCH_LENGTH if self.max_length is None and self.model in SCRATCH else self.max_length
@@ -216,35 +190,11 @@ class LanguageModel(Estimator):
 
     # Files ---------------------------------------------------------------------------------------------------------
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
-
-    def save(self, folder: str | Path) -> Path:
-        """Writes a checkpoint in Hugging Face layout, and `language_model.json`. Returns the folder."""
-        self.check_fitted()
-        folder, size = Path(folder), self._size()
-        parameters = self.get_params(deep=False) | {"model": str(self.model)}
-        parameters["size"] = None if size is None else vars(size)
-        stored = {"version": 1, "task": "language-modeling", "parameters": parameters}
-        try:
-            self.model_.save(folder)
-            write_text(folder / SETTINGS_FILE, json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise ModuformerError(f"{folder} cannot be written: {error.strerror or error}") from None
-        return folder
-
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None) -> Self:
         """A language model from a folder that `save` wrote, or from any checkpoint. Raises `CheckpointError`."""
-        own = (Path(folder) / SETTINGS_FILE).is_file()
-        stored = read_settings(Path(folder) / SETTINGS_FILE) if own else {}
-        known = set(cls.parameter_names())
-        kept = {name: value for name, value in dict(stored.get("parameters") or {}).items() if name in known}
-        made = cls(**{"model": str(folder), **kept, "device": device})
-        try:
-            made._check_parameters()
-        except (DataError, TypeError) as error:
-            raise CheckpointError(f"{Path(folder) / SETTINGS_FILE}: {error}; fetch or train the folder anew") from None
+        made, stored = cls._from_settings(folder, device)
+        if not stored:
+            made.model = str(folder)
         made._take(language_model(folder, device))
-        made.history_, made.adapter_, made.report_, made.recipe_ = None, None, {}, None  # type: ignore[assignment]
         return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from moduformer.tasks.fine_tuning import save_adapter
 from moduformer.tasks.language_model import LanguageModel
 from moduformer.tasks.language_model_training import SCRATCH, Trained
 from moduformer.tasks.tagging_report import duration_words
-from moduformer.tasks.whole_run import Finished, write_document
+from moduformer.tasks.whole_run import Finished, SplitRows, write_document
 from moduformer.train.callbacks import Callback, History, json_safe
 from moduformer.train.plain_texts import PlainTexts, read_texts, split_texts
 
@@ -49,22 +49,6 @@ class LanguageModelSettings:
 
 
 @dataclass
-class TextRows:
-    """The texts of a run; see `whole_run.Rows`."""
-
-    train: PlainTexts
-    evaluation: PlainTexts
-    evaluation_from: str
-    refused: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """How many texts there are to train on and to evaluate on."""
-        return len(self.train), len(self.evaluation)
-
-
-@dataclass
 class TextScores:
     """What some texts cost a model."""
 
@@ -94,11 +78,11 @@ class LanguageModelRun:
         self.asked = settings
         self.model: str | None = None if settings.model in SCRATCH else settings.model
         self.learner = settings.estimator()
-        self.rows: TextRows
+        self.rows: SplitRows[PlainTexts]
         self.trained: Trained | None = None
         self.measured: TextScores
 
-    def read(self) -> TextRows:
+    def read(self) -> SplitRows[PlainTexts]:
         """The texts to train on and those to evaluate on, which are never trained on."""
         self.rows = read_rows(self.asked)
         return self.rows
@@ -110,13 +94,12 @@ class LanguageModelRun:
     def settings(self) -> dict[str, Any]:
         """What `settings.json` holds."""
         recipe = self.learner.resolved_recipe() if self.trained is None else self.trained.recipe
-        train, evaluation = self.rows.sizes
         return {
             "task": "lm",
             "asked": asdict(self.asked),
             "recipe": {"name": recipe.name, "settings": recipe.settings.identity()},
             "columns": {"text": self.rows.train.column},
-            "rows": {"train": train, "evaluation": evaluation, "refused": len(self.rows.refused)},
+            "rows": self.rows.counts(),
             "evaluation": self.rows.evaluation_from,
         }
 
@@ -181,7 +164,7 @@ class LanguageModelRun:
         return Document(name, lead, sections, header)
 
 
-def read_rows(asked: LanguageModelSettings) -> TextRows:
+def read_rows(asked: LanguageModelSettings) -> SplitRows[PlainTexts]:
     """Reads the texts to train on and those to evaluate on. Raises `DataError`; names the file and the row."""
     source, beside = files_of(asked.data, _SUFFIXES)
     everything = _read(source, asked.text)
@@ -194,7 +177,7 @@ def read_rows(asked: LanguageModelSettings) -> TextRows:
         train, evaluation, origin = everything, _read(given, everything.column), Path(given).name
         parts.append(evaluation)
     refused = [f"{part.name} {bad.where()}: {bad.reason}" for part in parts for bad in part.refused]
-    return TextRows(train, evaluation, origin, refused, [note for part in parts for note in part.notes])
+    return SplitRows(train, evaluation, origin, refused, [note for part in parts for note in part.notes])
 
 
 def _read(source: str, text: str | None) -> PlainTexts:

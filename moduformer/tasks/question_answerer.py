@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from moduformer.atomic import write_text
-from moduformer.errors import CheckpointError, DataError, ModuformerError
-from moduformer.loading import load, usable_device
+from moduformer.errors import CheckpointError, DataError
+from moduformer.loading import load
 from moduformer.model import Model
 from moduformer.pipelines.inputs import rows_of
 from moduformer.pipelines.question_answering import Answers, QuestionAnswering
@@ -21,15 +19,12 @@ from moduformer.tasks.answerer_training import (
     answering_pipeline,
     train_answerer,
 )
-from moduformer.tasks.estimator import Estimator
+from moduformer.tasks.fine_tuned import COUNT, TRAINING_NUMBERS, WINDOW_NUMBERS, FineTuned, Number
 from moduformer.train.callbacks import Callback
 from moduformer.train.questions import Questions, questions_from_lists
 
-SETTINGS_FILE = "answerer.json"
-"""Beside the checkpoint: how it was made, and how long texts are read."""
 
-
-class QuestionAnswerer(Estimator):
+class QuestionAnswerer(FineTuned):
     """Fine-tunes a pretrained Transformer to answer questions with a stretch of the text they are asked about.
 
     Contexts longer than the model reads are read in overlapping windows, when training and predicting. An answer may
@@ -62,6 +57,10 @@ class QuestionAnswerer(Estimator):
         history_: losses and evaluations of the training.
         recipe_: the recipe with every setting that was used.
     """
+
+    settings_file = "answerer.json"
+    task_name = "question-answering"
+    numbers = TRAINING_NUMBERS | WINDOW_NUMBERS | {"max_length": Number(8, whole=True), "max_answer_length": COUNT}
 
     def __init__(
         self,
@@ -143,27 +142,15 @@ class QuestionAnswerer(Estimator):
                 self.patience,
             )
         )
-        if trained.lora is not None:
-            trained.lora.merge()
+        self._trained(trained)
         self._take(trained.model, bool(examples.unanswerable))
-        self.adapter_ = trained.lora
-        self.history_ = trained.history
-        self.recipe_ = trained.recipe
         self.report_ = trained.report
         self.misaligned_ = trained.misaligned
         return trained
 
-    def resolved_recipe(self) -> Any:
-        """The recipe with this estimator's own settings in place of its defaults."""
-        from moduformer.train.recipes import recipe
-
-        own = ("epochs", "learning_rate", "batch_size", "precision", "dropout")
-        changes = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
-        return recipe(self.recipe, seed=int(self.random_state or 0), adapt=int(self.adapt) or None, **changes)
-
     def check(self, examples: Questions, evaluation: Questions | None = None) -> None:
         """Raises what `fit_examples` would raise for these rows and settings, before any model is read."""
-        self._check_parameters()
+        self.check_parameters()
         if self.resolved_recipe().frozen_features:
             raise DataError(f"recipe {self.recipe!r} is for whole texts; use plain, ulmfit or lora for answers")
         if not any(answer.start is not None for answers in examples.answers for answer in answers):
@@ -176,13 +163,8 @@ class QuestionAnswerer(Estimator):
                     "answer, but every question that is trained on has one; leave such questions out"
                 )
 
-    def _check_parameters(self) -> None:
-        usable_device(self.device)
-        least = {"max_length": 8, "stride": 0, "max_answer_length": 1, "patience": 1}
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < smallest):
-                raise DataError(f"{name} is a whole number of at least {smallest}, not {value!r}")
+    def check_parameters(self) -> None:
+        super().check_parameters()
         if self.metric is not None and self.metric not in METRICS:
             raise DataError(f"metric is {self.metric!r}; use one of {', '.join(METRICS)}, or None")
 
@@ -216,21 +198,8 @@ class QuestionAnswerer(Estimator):
 
     # Files ---------------------------------------------------------------------------------------------------------
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
-
-    def save(self, folder: str | Path) -> Path:
-        """Writes a question-answering checkpoint in Hugging Face layout, and `answerer.json`. Returns the folder."""
-        self.check_fitted()
-        folder = Path(folder)
-        parameters = self.get_params(deep=False) | {"model": str(self.model)}
-        stored = {"version": 1, "task": "question-answering", "impossible": self.impossible_, "parameters": parameters}
-        try:
-            self.model_.save(folder)
-            write_text(folder / SETTINGS_FILE, json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise ModuformerError(f"{folder} cannot be written: {error.strerror or error}") from None
-        return folder
+    def _learned(self) -> dict[str, Any]:
+        return {"impossible": self.impossible_}
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None) -> Self:
@@ -238,20 +207,12 @@ class QuestionAnswerer(Estimator):
 
         Raises `CheckpointError` if the folder holds none.
         """
-        own = (Path(folder) / SETTINGS_FILE).is_file()
-        stored = _read_settings(Path(folder) / SETTINGS_FILE) if own else {}
-        known = set(cls().get_params())
-        parameters = {name: value for name, value in dict(stored.get("parameters") or {}).items() if name in known}
-        made = cls(**parameters | {"device": device})
-        try:
-            made._check_parameters()
-        except (DataError, TypeError) as error:
-            raise CheckpointError(f"{Path(folder) / SETTINGS_FILE}: {error}; fetch or train the folder anew") from None
-        model = load(folder, None if own else "question-answering", device)
+        made, stored = cls._from_settings(folder, device)
+        model = load(folder, None if stored else "question-answering", device)
         if model.spec.head("span") is None:
             raise CheckpointError(f"{folder} does not answer questions: its checkpoint has no head for that")
         made._take(model, stored.get("impossible") is True)
-        made.history_, made.adapter_, made.report_, made.misaligned_ = None, None, {}, []
+        made.misaligned_ = []
         return made
 
 
@@ -276,17 +237,3 @@ def _questions(X: Any, y: Any, located: bool = True) -> Questions:
     if len(pairs) != len(answers):
         raise DataError(f"there are {len(pairs)} questions but {len(answers)} answers")
     return questions_from_lists([pair[0] for pair in pairs], [pair[1] for pair in pairs], answers, located)
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    from moduformer.weights.strict_json import parse_object
-
-    try:
-        if path.stat().st_size > 2**20:
-            raise CheckpointError(f"{path} is larger than any answerer's settings")
-        data = parse_object(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if data.get("version") != 1 or not isinstance(data.get("parameters", {}), dict):
-        raise CheckpointError(f"{path} is of version {data.get('version')!r}; this program reads version 1")
-    return data

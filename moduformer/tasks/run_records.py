@@ -10,6 +10,7 @@ import numpy as np
 
 from moduformer.metrics.classification import ClassificationMetrics, MultilabelMetrics
 from moduformer.tasks.text_classifier import TextClassifier
+from moduformer.tasks.whole_run import SplitRows
 from moduformer.train.callbacks import History, json_safe
 from moduformer.train.examples import Examples
 
@@ -67,20 +68,10 @@ class RunSettings:
 
 
 @dataclass
-class RunData:
-    """The rows of a run. `evaluation_from` says in words where the evaluation rows come from."""
+class RunData(SplitRows[Examples]):
+    """The rows of a run."""
 
-    train: Examples
-    evaluation: Examples
-    evaluation_from: str
-    refused: list[str] = field(default_factory=list)
     refused_reasons: dict[str, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """How many rows there are to train on and to evaluate on."""
-        return len(self.train), len(self.evaluation)
 
 
 @dataclass

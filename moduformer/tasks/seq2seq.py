@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
-from moduformer.atomic import write_text
-from moduformer.errors import CheckpointError, DataError, ModuformerError
-from moduformer.loading import load, usable_device
+from moduformer.errors import CheckpointError, DataError
+from moduformer.loading import load
 from moduformer.metrics.results import Scores
 from moduformer.metrics.summaries import summary_metrics
 from moduformer.metrics.translation import translation_metrics
 from moduformer.model import Model
 from moduformer.pipelines.text_to_text import Answered, Answering
-from moduformer.tasks.estimator import Estimator
+from moduformer.tasks.fine_tuned import COUNT, TRAINING_NUMBERS, FineTuned, Number
 from moduformer.tasks.seq2seq_training import TASKS, Trained, Training, from_scratch, pipeline_of, train_pairs
 from moduformer.train.callbacks import Callback
 from moduformer.train.pairs import Pairs, pairs_from_lists
 from moduformer.train.scratch import Size
 
-SETTINGS_FILE = "seq2seq.json"
-"""Beside the checkpoint: what it writes, and how it was made."""
 
-_KINDS: dict[str, Any] = {
-    **dict.fromkeys(("epochs", "batch_size", "max_source", "max_target", "num_beams", "patience"), Integral),
-    **dict.fromkeys(("learning_rate", "dropout", "label_smoothing"), Real),
-}
-
-
-class Seq2Seq(Estimator):
+class Seq2Seq(FineTuned):
     """Fine-tunes an encoder-decoder on pairs of texts, or trains one from nothing but the pairs.
 
     Long sources are predicted in windows at edges of sentences (translation, summarization); when training, what is
@@ -61,6 +50,13 @@ class Seq2Seq(Estimator):
         history_: losses and evaluations of the training.
         recipe_: the recipe with every setting that was used; None from scratch.
     """
+
+    settings_file = "seq2seq.json"
+    task_name = "seq2seq"
+    numbers = TRAINING_NUMBERS | {
+        **dict.fromkeys(("max_source", "max_target", "num_beams"), COUNT),
+        "label_smoothing": Number(limit=1),
+    }
 
     def __init__(
         self,
@@ -158,56 +154,24 @@ class Seq2Seq(Estimator):
                 self.patience,
             )
         )
-        if trained.lora is not None:
-            trained.lora.merge()
+        self._trained(trained)
         self._take(trained.model)
-        self.adapter_, self.history_ = trained.lora, trained.history
-        self.recipe_, self.report_ = trained.recipe, trained.report
+        self.report_ = trained.report
         return trained
-
-    def resolved_recipe(self) -> Any:
-        """The recipe with this estimator's own settings in place of its defaults."""
-        from moduformer.train.recipes import recipe
-
-        own = ("epochs", "learning_rate", "batch_size", "precision", "dropout")
-        changes = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
-        return recipe(self.recipe, seed=int(self.random_state or 0), **changes)
 
     def check(self, pairs: Pairs) -> None:
         """Raises what `fit_pairs` would raise for these pairs and settings, before any model is read."""
-        self._check_parameters()
+        self.check_parameters()
         self.resolved_recipe()
         if len(pairs) < 1:
             raise DataError(f"{pairs.name} has no pairs")
 
-    def _check_parameters(self) -> None:
-        usable_device(self.device)
+    def check_parameters(self) -> None:
+        super().check_parameters()
         if self.task not in TASKS:
             raise DataError(f"task is {self.task!r}; use one of {', '.join(TASKS)}")
-        for name, kind in _KINDS.items():
-            value: Any = getattr(self, name)
-            least = 0 if kind is Real else 1
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, kind):
-                raise DataError(f"{name} is {value!r}, not a number")
-            if not least <= float(value) < float("inf"):
-                raise DataError(f"{name} is {value!r}; it must not be below {least}")
-        if self.label_smoothing >= 1:
-            raise DataError(f"label_smoothing is a share below 1, not {self.label_smoothing!r}")
         if self.size is not None and not from_scratch(self.model):
             raise DataError(f"size is for models from scratch, and {self.model} is a checkpoint with a size of its own")
-        self._size()
-
-    def _size(self) -> Size | None:
-        if self.size is None or isinstance(self.size, Size):
-            return self.size
-        try:
-            return Size(**self.size)
-        except TypeError:
-            raise DataError(
-                f"size is {self.size!r:.80}; its fields are layers, d_model, d_ff, heads, dropout and vocab"
-            ) from None
 
     def _take(self, model: Model) -> None:
         self.model_ = model
@@ -255,23 +219,8 @@ class Seq2Seq(Estimator):
 
     # Files ---------------------------------------------------------------------------------------------------------
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
-
-    def save(self, folder: str | Path) -> Path:
-        """Writes a checkpoint, in Hugging Face layout where there is one, and `seq2seq.json`. Returns the folder."""
-        self.check_fitted()
-        folder = Path(folder)
-        parameters = self.get_params(deep=False) | {"model": str(self.model)}
-        size = self._size()
-        parameters["size"] = None if size is None else vars(size)
-        stored = {"version": 1, "task": self.task, "parameters": parameters}
-        try:
-            self.model_.save(folder)
-            write_text(folder / SETTINGS_FILE, json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise ModuformerError(f"{folder} cannot be written: {error.strerror or error}") from None
-        return folder
+    def _learned(self) -> dict[str, Any]:
+        return {"task": self.task}
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None, **parameters: Any) -> Self:
@@ -280,35 +229,9 @@ class Seq2Seq(Estimator):
         `parameters` are used in place of the stored ones, such as `task` for a checkpoint from elsewhere. Raises
         `CheckpointError` if the folder holds none.
         """
-        own = (Path(folder) / SETTINGS_FILE).is_file()
-        stored = read_settings(Path(folder) / SETTINGS_FILE) if own else {}
-        known = set(cls.parameter_names())
-        kept = {name: value for name, value in dict(stored.get("parameters") or {}).items() if name in known}
-        made = cls(**{**kept, **parameters, "device": device})
-        try:
-            made._check_parameters()
-        except (DataError, TypeError) as error:
-            if not own:
-                raise
-            raise CheckpointError(f"{Path(folder) / SETTINGS_FILE}: {error}; fetch or train the folder anew") from None
+        made, _ = cls._from_settings(folder, device, **parameters)
         model = load(folder, "text-generation", device)
         if model.encoder is None or model.decoder is None:
             raise CheckpointError(f"{folder} has no encoder beside a decoder; it continues texts and answers none")
         made._take(model)
-        made.history_, made.adapter_, made.report_, made.recipe_ = None, None, {}, None  # type: ignore[assignment]
         return made
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """What an estimator wrote beside its checkpoint. Raises `CheckpointError` for a file that is damaged."""
-    from moduformer.weights.strict_json import parse_object
-
-    try:
-        if path.stat().st_size > 2**20:
-            raise CheckpointError(f"{path} is larger than any estimator's settings")
-        data = parse_object(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if data.get("version") != 1 or not isinstance(data.get("parameters", {}), dict):
-        raise CheckpointError(f"{path} is of version {data.get('version')!r}; this program reads version 1")
-    return data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from moduformer.tasks.fine_tuning import save_adapter
 from moduformer.tasks.seq2seq import Seq2Seq
 from moduformer.tasks.seq2seq_training import Trained, from_scratch
 from moduformer.tasks.tagging_report import duration_words
-from moduformer.tasks.whole_run import Finished, write_document
+from moduformer.tasks.whole_run import Finished, SplitRows, write_document
 from moduformer.train.callbacks import Callback, History, json_safe
 from moduformer.train.pairs import LANGUAGES, Pairs, read_pairs, read_parallel, split_pairs
 
@@ -53,21 +53,11 @@ class Seq2SeqSettings:
 
 
 @dataclass
-class PairRows:
-    """The rows of a run; see `whole_run.Rows`. `task` and `languages` are what the columns' names mean."""
+class PairRows(SplitRows[Pairs]):
+    """The rows of a run, and what the columns' names mean."""
 
-    train: Pairs
-    evaluation: Pairs
-    evaluation_from: str
-    task: str
-    languages: tuple[str | None, str | None]
-    refused: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """How many pairs there are to train on and to evaluate on."""
-        return len(self.train), len(self.evaluation)
+    task: str = "translation"
+    languages: tuple[str | None, str | None] = (None, None)
 
 
 @dataclass
@@ -129,7 +119,6 @@ class Seq2SeqRun:
     def settings(self) -> dict[str, Any]:
         """What `settings.json` holds."""
         recipe = self.writer.resolved_recipe() if self.trained is None else self.trained.recipe
-        train, evaluation = self.rows.sizes
         return {
             "task": "seq2seq",
             "writes": self.rows.task,
@@ -139,7 +128,7 @@ class Seq2SeqRun:
                 "settings": None if recipe is None else recipe.settings.identity(),
             },
             "columns": {"text": self.rows.train.source_column, "label": self.rows.train.target_column},
-            "rows": {"train": train, "evaluation": evaluation, "refused": len(self.rows.refused)},
+            "rows": self.rows.counts(),
             "evaluation": self.rows.evaluation_from,
         }
 
@@ -254,7 +243,7 @@ def read_rows(asked: Seq2SeqSettings) -> PairRows:
     notes = [note for part in parts for note in part.notes]
     notes.append(f"taken for {task}" + (f" from {languages[0]} to {languages[1]}" if languages[1] else ""))
     refused = [f"{part.name} {bad.where()}: {bad.reason}" for part in parts for bad in part.refused]
-    return PairRows(train, evaluation, origin, task, languages, refused, notes)
+    return PairRows(train, evaluation, origin, refused, notes, task, languages)
 
 
 def read_any(source: str, text: str | None, label: str | None) -> Pairs:

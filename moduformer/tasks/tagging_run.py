@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from moduformer.tasks.fine_tuning import save_adapter
 from moduformer.tasks.tagger_training import Trained, tag_scores
 from moduformer.tasks.tagging_report import tagging_document
 from moduformer.tasks.token_classifier import TokenClassifier
-from moduformer.tasks.whole_run import Finished, trained_columns, write_document, write_lines
+from moduformer.tasks.whole_run import Finished, SplitRows, trained_columns, write_document, write_lines
 from moduformer.train.callbacks import Callback, History, json_safe
+from moduformer.train.recipes import recipe_record
 from moduformer.train.tagged import TaggedExamples, read_tagged, split_tagged
 
 SUFFIXES = (*DATA_SUFFIXES, ".conll", ".conllu", ".bio", ".iob", ".iob2")
@@ -56,22 +57,6 @@ class TaggingSettings:
         for name in ("data", "text", "label", "evaluation", "seed"):
             own.pop(name)
         return TokenClassifier(**own, random_state=self.seed)
-
-
-@dataclass
-class TaggingRows:
-    """The rows of a run; see `whole_run.Rows`."""
-
-    train: TaggedExamples
-    evaluation: TaggedExamples
-    evaluation_from: str
-    refused: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """How many rows there are to train on and to evaluate on."""
-        return len(self.train), len(self.evaluation)
 
 
 @dataclass
@@ -132,11 +117,11 @@ class TaggingRun:
         self.asked = settings
         self.model = settings.model
         self.tagger = settings.estimator()
-        self.rows: TaggingRows
+        self.rows: SplitRows[TaggedExamples]
         self.trained: Trained | None = None
         self.measured: TaggingScores
 
-    def read(self) -> TaggingRows:
+    def read(self) -> SplitRows[TaggedExamples]:
         """The rows to train on and those to evaluate on, which are never trained on."""
         self.rows = read_rows(self.asked)
         return self.rows
@@ -147,21 +132,13 @@ class TaggingRun:
 
     def settings(self) -> dict[str, Any]:
         """What `settings.json` holds."""
-        from moduformer.train.settings import plain
-
         recipe = self.tagger.resolved_recipe() if self.trained is None else self.trained.recipe
-        train, evaluation = self.rows.sizes
         return {
             "task": "tag",
             "asked": asdict(self.asked),
-            "recipe": {
-                "name": recipe.name,
-                "settings": recipe.settings.identity(),
-                "lora": plain(recipe.lora),
-                "adaptation": plain(recipe.adaptation),
-            },
+            "recipe": recipe_record(recipe),
             "columns": {"text": self.rows.train.text_column, "label": self.rows.train.label_column},
-            "rows": {"train": train, "evaluation": evaluation, "refused": len(self.rows.refused)},
+            "rows": self.rows.counts(),
             "evaluation": self.rows.evaluation_from,
         }
 
@@ -203,7 +180,7 @@ class TaggingRun:
         write_document(document, finished.folder, say)
 
 
-def read_rows(settings: TaggingSettings) -> TaggingRows:
+def read_rows(settings: TaggingSettings) -> SplitRows[TaggedExamples]:
     """Reads the rows to train on and those to evaluate on.
 
     Raises:
@@ -220,7 +197,9 @@ def read_rows(settings: TaggingSettings) -> TaggingRows:
         train, origin = everything, Path(given).name
         evaluation = read_tagged(given, everything.text_column, everything.label_column, **_reading(given))
         others = [evaluation]
-    rows = TaggingRows(train, evaluation, origin, notes=[n for e in (everything, *others) for n in e.notes])
+    rows = SplitRows[TaggedExamples](
+        train, evaluation, origin, notes=[n for e in (everything, *others) for n in e.notes]
+    )
     rows.refused = [f"{e.name} {bad.where()}: {bad.reason}" for e in (everything, *others) for bad in e.refused]
     unknown = sorted(set(evaluation.counts()) - set(train.counts()))
     if unknown:

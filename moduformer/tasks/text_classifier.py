@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from moduformer.atomic import write_text
-from moduformer.errors import CheckpointError, DataError, ModuformerError, TextError
-from moduformer.loading import load, usable_device
+from moduformer.errors import CheckpointError, DataError, TextError
+from moduformer.loading import load
 from moduformer.model import Model
 from moduformer.pipelines.inputs import in_chunks, rows_of, texts_and_pairs
 from moduformer.pipelines.scores import merge_windows, probabilities
 from moduformer.pipelines.windowing import Windower, windower
 from moduformer.tasks.classifier_training import MERGES, Trained, Training, objective, train_classifier
 from moduformer.tasks.estimator import Classifier
+from moduformer.tasks.fine_tuned import TRAINING_NUMBERS, WINDOW_NUMBERS, FineTuned, Number
 from moduformer.train.callbacks import Callback
 from moduformer.train.evaluation import predict
 from moduformer.train.examples import Examples, check_trainable
@@ -31,11 +29,6 @@ SETTINGS_FILE = "classifier.json"
 """Beside the checkpoint: what config.json has no place for, the labels' types and how long texts are read."""
 
 _CHUNK = 4096
-
-_KINDS: dict[str, type] = {
-    **dict.fromkeys(("epochs", "batch_size", "max_length", "stride", "patience", "random_state"), Integral),
-    **dict.fromkeys(("learning_rate", "dropout", "threshold"), Real),
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class WindowedPrediction:
     deciding: int
 
 
-class TextClassifier(Classifier):
+class TextClassifier(FineTuned, Classifier):
     """Fine-tunes a pretrained Transformer to classify texts, or pairs of texts.
 
     Texts longer than the model reads are read in overlapping windows, when training and predicting; nothing is cut off.
@@ -92,6 +85,10 @@ class TextClassifier(Classifier):
         recipe_: the recipe with every setting that was used.
         multi_label_: whether a text may have any number of labels.
     """
+
+    settings_file = SETTINGS_FILE
+    task_name = "text-classification"
+    numbers = TRAINING_NUMBERS | WINDOW_NUMBERS | {"threshold": Number(limit=1)}
 
     def __init__(
         self,
@@ -190,54 +187,30 @@ class TextClassifier(Classifier):
                 self.patience,
             )
         )
-        if trained.lora is not None:
-            trained.lora.merge()
+        self._trained(trained)
         self._take(trained.model, examples.classes, examples.multi_label)
-        self.adapter_ = trained.lora
-        self.history_ = trained.history
-        self.recipe_ = trained.recipe
         self.report_ = trained.windows.report() | {"max_length": self._windower.max_length}
         return trained
 
-    def resolved_recipe(self) -> Any:
-        """The recipe with this estimator's own settings in place of its defaults."""
-        from moduformer.train.recipes import recipe
-
-        own = ("epochs", "learning_rate", "batch_size", "precision", "dropout")
-        changes = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
-        if self.recipe == "features":
-            changes = {}
-        return recipe(self.recipe, seed=int(self.random_state or 0), adapt=int(self.adapt) or None, **changes)
+    def _overrides(self) -> dict[str, Any]:
+        return {} if self.recipe == "features" else super()._overrides()
 
     def check(self, examples: Examples, evaluation: Examples | None = None) -> None:
         """Raises what `fit_examples` would raise for these rows and settings, before any model is read."""
-        self._check_parameters()
+        self.check_parameters()
         check_trainable(examples, evaluation)
         self.resolved_recipe()
         objective(examples, self.class_weight)
 
-    def _check_parameters(self) -> None:
-        for name, kind in _KINDS.items():
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-                raise DataError(
-                    f"{name} is {value!r:.40}; it must be a {'whole number' if kind is Integral else 'number'}"
-                )
-        for name, least in (("max_length", 4), ("stride", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise DataError(f"{name} is a number of tokens of at least {least}, not {value!r}")
-        if self.stride is not None and self.max_length is not None and self.stride >= self.max_length:
-            raise DataError(f"stride is {self.stride}, so that windows of {self.max_length} tokens would never move on")
-        if not isinstance(self.adapt, bool):
-            raise DataError(f"adapt is {self.adapt!r:.40}; it must be True or False")
+    def check_parameters(self) -> None:
+        super().check_parameters()
         if self.class_weight is not None and not isinstance(self.class_weight, str | Mapping):
             raise DataError("class_weight is 'balanced', a weight for each label, or None")
-        usable_device(self.device)
+        unused = [name for name in ("adapt", "precision", "dropout") if getattr(self, name)]
+        if self.recipe == "features" and unused:
+            raise DataError(f"recipe 'features' trains no layer of the encoder: leave out {', '.join(unused)}")
         if self.merge not in MERGES:
             raise DataError(f"merge is {self.merge!r}; use one of {', '.join(MERGES)}")
-        if self.patience is not None and (not isinstance(self.patience, int) or self.patience < 1):
-            raise DataError(f"patience is a number of epochs from 1 on, not {self.patience!r}")
         if self.threshold is None or not 0 < self.threshold < 1:
             raise DataError(f"threshold is a probability between 0 and 1, not {self.threshold!r}")
 
@@ -330,32 +303,20 @@ class TextClassifier(Classifier):
 
     # Files ---------------------------------------------------------------------------------------------------------
 
-    def save(self, folder: str | Path) -> Path:
-        """Writes a checkpoint in Hugging Face layout, and `classifier.json`. Returns the folder.
+    def _learned(self) -> dict[str, Any]:
+        return {"classes": self.label_set_.to_dict(), "multi_label": self.multi_label_, "matrix": self._as_matrix}
 
-        `transformers` gives the same probabilities, except for the "features" recipe, for whose head it has no class.
-        """
-        self.check_fitted()
-        folder = Path(folder)
-        try:
-            self.model_.save(folder)
-            write_text(folder / SETTINGS_FILE, json.dumps(self._settings(), indent=2, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise ModuformerError(f"{folder} cannot be written: {error.strerror or error}") from None
-        return folder
-
-    def _settings(self) -> dict[str, Any]:
-        parameters = self.get_params(deep=False) | {"model": str(self.model)}
+    def _stored_parameters(self) -> dict[str, Any]:
+        stored = super()._stored_parameters()
         if isinstance(self.class_weight, Mapping):
-            parameters["class_weight"] = [[label, float(weight)] for label, weight in self.class_weight.items()]
-        return {
-            "version": 1,
-            "task": "text-classification",
-            "classes": self.label_set_.to_dict(),
-            "multi_label": self.multi_label_,
-            "matrix": self._as_matrix,
-            "parameters": parameters,
-        }
+            stored["class_weight"] = [[label, float(weight)] for label, weight in self.class_weight.items()]
+        return stored
+
+    @classmethod
+    def _restored(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(parameters.get("class_weight"), list):
+            return parameters
+        return parameters | {"class_weight": {_key(label): weight for label, weight in parameters["class_weight"]}}
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None) -> Self:
@@ -363,18 +324,12 @@ class TextClassifier(Classifier):
 
         Raises `CheckpointError` if the folder holds no classifier.
         """
-        model = load(folder, "text-classification" if _is_foreign(folder) else None, device)
+        made, stored = cls._from_settings(folder, device)
+        model = load(folder, None if stored else "text-classification", device)
         head = model.spec.head("classify")
         if head is None or model.labels is None:
             raise CheckpointError(f"{folder} is not a text classifier: its checkpoint has no classification head")
-        stored = _read_settings(Path(folder) / SETTINGS_FILE)
-        parameters = dict(stored.get("parameters") or {})
-        known = set(cls().get_params())
         try:
-            if isinstance(parameters.get("class_weight"), list):
-                parameters["class_weight"] = {_key(label): weight for label, weight in parameters["class_weight"]}
-            made = cls(**{name: value for name, value in parameters.items() if name in known} | {"device": device})
-            made._check_parameters()
             classes = LabelSet.from_dict(stored["classes"]) if "classes" in stored else LabelSet(tuple(model.labels))
         except (DataError, TypeError, ValueError) as error:
             raise CheckpointError(f"{Path(folder) / SETTINGS_FILE}: {error}; fetch or train the folder anew") from None
@@ -386,7 +341,6 @@ class TextClassifier(Classifier):
             )
         made._take(model, classes, bool(multi_label))
         made._as_matrix = bool(stored.get("matrix", False))
-        made.history_, made.adapter_, made.report_ = None, None, {}
         return made
 
 
@@ -417,27 +371,5 @@ def _array(values: tuple[Label, ...]) -> np.ndarray:
     return found
 
 
-def _is_foreign(folder: str | Path) -> bool:
-    return not (Path(folder) / SETTINGS_FILE).is_file()
-
-
 def _key(label: Any) -> Any:
     return tuple(label) if isinstance(label, list) else label
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    from moduformer.weights.strict_json import parse_object
-
-    try:
-        if path.stat().st_size > 64 * 2**20:
-            raise CheckpointError(f"{path} is larger than any classifier's settings")
-        data = parse_object(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if not isinstance(data.get("parameters", {}), dict):
-        raise CheckpointError(f"{path}: the parameters are no object; fetch or train the folder anew")
-    if data.get("version") != 1:
-        raise CheckpointError(f"{path} is of version {data.get('version')!r}; this program reads version 1")
-    return data

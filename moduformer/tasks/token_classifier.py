@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from moduformer.atomic import write_text
-from moduformer.errors import CheckpointError, DataError, ModuformerError
-from moduformer.loading import load, usable_device
+from moduformer.errors import CheckpointError, DataError
+from moduformer.loading import load
 from moduformer.model import Model
 from moduformer.pipelines.token_classification import Tagged, TaggedSpan, TokenClassification
-from moduformer.tasks.estimator import Estimator
+from moduformer.tasks.fine_tuned import TRAINING_NUMBERS, WINDOW_NUMBERS, FineTuned
 from moduformer.tasks.tagger_training import Trained, Training, tag_scores, tagging_pipeline, train_tagger
 from moduformer.text.tags import TagScheme
 from moduformer.train.callbacks import Callback
 from moduformer.train.tagged import TaggedExamples, tagged_from_lists
 
-SETTINGS_FILE = "tagger.json"
-"""Beside the checkpoint: how it was made and how long texts are read."""
 
-
-class TokenClassifier(Estimator):
+class TokenClassifier(FineTuned):
     """Fine-tunes a pretrained Transformer to find entities in texts, or to tag words.
 
     Texts longer than the model reads are read in overlapping windows, when training and predicting; every token is
@@ -55,6 +50,10 @@ class TokenClassifier(Estimator):
         history_: losses and evaluations of the training.
         recipe_: the recipe with every setting that was used.
     """
+
+    settings_file = "tagger.json"
+    task_name = "token-classification"
+    numbers = TRAINING_NUMBERS | WINDOW_NUMBERS
 
     def __init__(
         self,
@@ -133,27 +132,15 @@ class TokenClassifier(Estimator):
                 self.patience,
             )
         )
-        if trained.lora is not None:
-            trained.lora.merge()
+        self._trained(trained)
         self._take(trained.model, examples.marked)
-        self.adapter_ = trained.lora
-        self.history_ = trained.history
-        self.recipe_ = trained.recipe
         self.report_ = trained.report
         self.misaligned_ = trained.misaligned
         return trained
 
-    def resolved_recipe(self) -> Any:
-        """The recipe with this estimator's own settings in place of its defaults."""
-        from moduformer.train.recipes import recipe
-
-        own = ("epochs", "learning_rate", "batch_size", "precision", "dropout")
-        changes = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
-        return recipe(self.recipe, seed=int(self.random_state or 0), adapt=int(self.adapt) or None, **changes)
-
     def check(self, examples: TaggedExamples, evaluation: TaggedExamples | None = None) -> None:
         """Raises what `fit_examples` would raise for these rows and settings, before any model is read."""
-        self._check_parameters()
+        self.check_parameters()
         if self.resolved_recipe().frozen_features:
             raise DataError(f"recipe {self.recipe!r} is for whole texts; use plain, ulmfit or lora for tags")
         if not any(examples.spans):
@@ -161,16 +148,10 @@ class TokenClassifier(Estimator):
         if evaluation is not None and evaluation.marked != examples.marked:
             raise DataError(f"{evaluation.name} and {examples.name} have tags of different kinds")
 
-    def _check_parameters(self) -> None:
-        usable_device(self.device)
+    def check_parameters(self) -> None:
+        super().check_parameters()
         if self.class_weight not in (None, "balanced"):
             raise DataError(f"class_weight is {self.class_weight!r}; for tags use 'balanced' or None")
-        if self.max_length is not None and (not isinstance(self.max_length, int) or self.max_length < 4):
-            raise DataError(f"max_length is a number of tokens of at least 4, not {self.max_length!r}")
-        if self.stride is not None and (not isinstance(self.stride, int) or self.stride < 0):
-            raise DataError(f"stride is a number of tokens from 0 on, not {self.stride!r}")
-        if self.patience is not None and (not isinstance(self.patience, int) or self.patience < 1):
-            raise DataError(f"patience is a number of epochs from 1 on, not {self.patience!r}")
 
     def _take(self, model: Model, marked: bool) -> None:
         self.model_, self.marked_ = model, marked
@@ -222,21 +203,8 @@ class TokenClassifier(Estimator):
 
     # Files ---------------------------------------------------------------------------------------------------------
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "classes_")
-
-    def save(self, folder: str | Path) -> Path:
-        """Writes a token-classification checkpoint in Hugging Face layout, and `tagger.json`. Returns the folder."""
-        self.check_fitted()
-        folder = Path(folder)
-        parameters = self.get_params(deep=False) | {"model": str(self.model)}
-        stored = {"version": 1, "task": "token-classification", "marked": self.marked_, "parameters": parameters}
-        try:
-            self.model_.save(folder)
-            write_text(folder / SETTINGS_FILE, json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise ModuformerError(f"{folder} cannot be written: {error.strerror or error}") from None
-        return folder
+    def _learned(self) -> dict[str, Any]:
+        return {"marked": self.marked_}
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None) -> Self:
@@ -244,32 +212,10 @@ class TokenClassifier(Estimator):
 
         Raises `CheckpointError` if the folder holds none.
         """
-        own = (Path(folder) / SETTINGS_FILE).is_file()
-        stored = _read_settings(Path(folder) / SETTINGS_FILE) if own else {}
-        known = set(cls().get_params())
-        parameters = {name: value for name, value in dict(stored.get("parameters") or {}).items() if name in known}
-        made = cls(**parameters | {"device": device})
-        try:
-            made._check_parameters()
-        except (DataError, TypeError) as error:
-            raise CheckpointError(f"{Path(folder) / SETTINGS_FILE}: {error}; fetch or train the folder anew") from None
-        model = load(folder, None if own else "token-classification", device)
+        made, stored = cls._from_settings(folder, device)
+        model = load(folder, None if stored else "token-classification", device)
         if model.spec.head("tag") is None or model.labels is None:
             raise CheckpointError(f"{folder} is not a tagger: its checkpoint has no head for tokens, or no labels")
         made._take(model, bool(stored.get("marked", TagScheme.of(model.labels).kind != "plain")))
-        made.history_, made.adapter_, made.report_, made.misaligned_ = None, None, {}, []
+        made.misaligned_ = []
         return made
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    from moduformer.weights.strict_json import parse_object
-
-    try:
-        if path.stat().st_size > 2**20:
-            raise CheckpointError(f"{path} is larger than any tagger's settings")
-        data = parse_object(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if data.get("version") != 1 or not isinstance(data.get("parameters", {}), dict):
-        raise CheckpointError(f"{path} is of version {data.get('version')!r}; this program reads version 1")
-    return data

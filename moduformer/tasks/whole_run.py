@@ -11,11 +11,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from moduformer.atomic import write_text
 from moduformer.errors import ModuformerError, TrainingError
@@ -35,6 +35,9 @@ class Measured(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe numbers, with `rows`: how many were scored."""
         ...
+
+
+Part = TypeVar("Part", bound=Sized)
 
 
 class Rows(Protocol):
@@ -59,6 +62,26 @@ class Rows(Protocol):
     def sizes(self) -> tuple[int, int]:
         """How many rows there are to train on and to evaluate on."""
         ...
+
+
+@dataclass
+class SplitRows(Generic[Part]):
+    """The rows of a run, as `Rows` wants them; `evaluation_from` says in words where the evaluation rows come from."""
+
+    train: Part
+    evaluation: Part
+    evaluation_from: str
+    refused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many rows there are to train on and to evaluate on."""
+        return len(self.train), len(self.evaluation)
+
+    def counts(self) -> dict[str, int]:
+        """What `settings.json` says of them."""
+        return {"train": len(self.train), "evaluation": len(self.evaluation), "refused": len(self.refused)}
 
 
 class Learning(Protocol):

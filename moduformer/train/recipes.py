@@ -18,7 +18,7 @@ from moduformer.lora import LoraSettings
 from moduformer.train.adaptation import Adaptation
 from moduformer.train.groups import RATE_DECAY, GradualUnfreezing, Only
 from moduformer.train.schedule import Constant, Cosine, LinearWarmup, Schedule, SlantedTriangular
-from moduformer.train.settings import Settings
+from moduformer.train.settings import Settings, plain
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,16 @@ RECIPES = {
         Recipe("features", "a linear classifier on the frozen encoder's mean features", frozen_features=True),
     )
 }
+
+
+def recipe_record(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as `settings.json` keeps it."""
+    return {
+        "name": recipe.name,
+        "settings": recipe.settings.identity(),
+        "lora": plain(recipe.lora),
+        "adaptation": plain(recipe.adaptation),
+    }
 
 
 def recipe(name: str, **overrides: Any) -> Recipe:
