@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from moduformer import course as course
+    from moduformer import view as view
     from moduformer.catalog import Table
     from moduformer.model import build as build
     from moduformer.pipelines.registry import pipeline as pipeline
@@ -32,8 +33,9 @@ _HOME = {
     "pipeline": "moduformer.pipelines.registry",
 }
 
-_ROOMS = ("catalog", "course")
-"""Modules that are used as they are: the first is the model table itself; importing one sets its name."""
+_ROOMS = ("catalog", "course", "view")
+"""Modules that are used as they are: the first is the model table itself, the last a function; importing one sets its
+name."""
 
 __all__ = ["__version__", *_ROOMS, *_HOME]
 

@@ -10,7 +10,19 @@ import typer
 from typer.core import TyperGroup
 
 from moduformer import __version__
-from moduformer.cli import architecture, catalog, classify, course, data, demo, generating, planning, running, training
+from moduformer.cli import (
+    architecture,
+    catalog,
+    classify,
+    course,
+    data,
+    demo,
+    generating,
+    planning,
+    running,
+    training,
+    viewing,
+)
 from moduformer.cli.output import write_any_character
 from moduformer.errors import ModuformerError
 
@@ -85,3 +97,5 @@ app.command("diff")(architecture.diff)
 app.command("convert")(architecture.convert)
 app.command("plan")(planning.plan)
 app.command("course")(course.course)
+app.command("view")(viewing.view)
+app.command("heads")(viewing.heads)

@@ -79,7 +79,7 @@ def relevance(kept: Mapping[str, Tensor], attentions: Mapping[str, Sequence[str]
 
 def _among(means: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
     """R = R + A R from the identity on, a layer at a time (eq. 5 and 6)."""
-    found = torch.eye(means[names[0]].shape[0], device=means[names[0]].device)
+    found = _identity(means[names[0]])
     for name in names:
         found = found + means[name] @ found
     return found
@@ -87,11 +87,9 @@ def _among(means: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
 
 def _crossed(means: Mapping[str, Tensor], cross: Sequence[str], own: Sequence[str], source: Sequence[str]) -> Tensor:
     """R_ts = R_ts + R_tt' A R_ss with the self-relevances normalised, a decoder's layer at a time (eq. 8 to 11)."""
-    queries, keys = means[cross[0]].shape
-    device = means[cross[0]].device
-    among = torch.eye(queries, device=device)
-    read = _normalised(_among(means, source)) if source else torch.eye(keys, device=device)
-    found = torch.zeros(queries, keys, device=device)
+    found = torch.zeros_like(means[cross[0]])
+    among = _identity(found)
+    read = _normalised(_among(means, source)) if source else _identity(found.T)
     for layer, name in enumerate(cross):
         if layer < len(own):
             mixed = means[own[layer]]
@@ -103,7 +101,11 @@ def _crossed(means: Mapping[str, Tensor], cross: Sequence[str], own: Sequence[st
 
 def _normalised(found: Tensor) -> Tensor:
     """Rows of what was added to the identity made to sum to one, and the identity again."""
-    identity = torch.eye(len(found), device=found.device)
+    identity = _identity(found)
     added = found - identity
     sums = added.sum(-1, keepdim=True)
     return torch.where(sums > 0, added / sums.clamp(min=torch.finfo(sums.dtype).tiny), added) + identity
+
+
+def _identity(like: Tensor) -> Tensor:
+    return torch.eye(len(like), dtype=like.dtype, device=like.device)

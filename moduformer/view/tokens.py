@@ -132,6 +132,8 @@ def _reading(tokenizer: Tokenizer, text: str, spans: Sequence[_Span], ids: Seque
         start, end = min(span.start for span in group), max(span.end for span in group)
         if group[0].special:
             start = end = place
+        elif group[0].blank and text[start:end].strip():
+            end = start  # the space that a vocabulary puts before a first word, counted as the word's first character
         start, end = _trimmed(text, start, end)
         place = max(place, end)
         shown = _shown(group[0], text[start:end])
