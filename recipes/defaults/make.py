@@ -1,9 +1,10 @@
-"""Trains a model that comes with the package, packs it, and writes its card.
+"""Trains the models that come with the package, packs them, measures what was packed, and writes their cards.
 
-    python recipes/defaults/make.py sentiment-en --data ../shared/data
+    python recipes/defaults/make.py make sentiment-en ner-en --data ../shared/data
+    python recipes/defaults/make.py table
 
-Every step is a command of the library that anybody can run; the card names them. What is packed is measured after it
-was packed, so the figures are those of the files in the package.
+Every step is a command of the library that anybody can run; the card names them. `table` prints the held-out figures of
+all that have been made, as docs/defaults.md shows them.
 """
 
 from __future__ import annotations
@@ -17,56 +18,85 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from preparing import KINDS, prepare
 from safetensors.torch import load_file, save_file
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1] / "moduformer" / "defaults"
 SEED = 0
 
+FIGURES: dict[str, dict[str, str]] = {
+    "classify": {"accuracy": "accuracy", "macro_f1": "macro F1", "majority_accuracy": "most frequent class",
+                 "calibration_error": "calibration error"},
+    "tag": {"f1": "F1 of entities", "precision": "precision", "recall": "recall"},
+    "answer": {"f1": "F1", "exact_match": "exact match"},
+    "entail": {"accuracy": "accuracy", "majority_accuracy": "most frequent class"},
+    "lm": {"perplexity": "perplexity of hidden tokens", "accuracy": "hidden tokens guessed"},
+}  # fmt: skip
+"""What is shown of a kind's metrics, the first as its headline."""
+
+PIPELINES = {
+    "classify": "text-classification",
+    "tag": "token-classification",
+    "answer": "question-answering",
+    "entail": "zero-shot-classification",
+    "lm": "fill-mask",
+}
+
 
 def main() -> None:
-    """Reads the table of defaults and makes those that are named."""
-    table = tomllib.loads((HERE / "defaults.toml").read_text(encoding="utf-8"))
+    """Reads the table of defaults and does what is asked."""
+    every = tomllib.loads((HERE / "defaults.toml").read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", choices=table)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of the data sets")
-    parser.add_argument("--work", type=Path, default=Path("runs/defaults"), help="where runs are written")
+    commands = parser.add_subparsers(dest="command", required=True)
+    making = commands.add_parser("make")
+    making.add_argument("names", nargs="+", choices=every)
+    making.add_argument("--data", type=Path, required=True, help="the folder of the data sets")
+    making.add_argument("--work", type=Path, default=Path("runs/defaults"), help="where runs are written")
+    commands.add_parser("table")
     options = parser.parse_args()
+    if options.command == "table":
+        print(table(every))
+        return
     for name in options.names:
-        make(name, table[name], options.data, options.work / name)
+        make(name, every[name], options.data, options.work / name)
 
 
 def make(name: str, about: dict[str, Any], data: Path, work: Path) -> None:
     """Prepares the files, trains, packs and measures one default."""
     work.mkdir(parents=True, exist_ok=True)
-    train, held_out = (prepared(about, data / about[part], work / f"{part}.parquet") for part in ("train", "held_out"))
+    files = {part: work / f"{part}.jsonl" for part in ("train", "held_out")}
+    rows = {part: prepare(about, part, data, path) for part, path in files.items()}
     run = work / "run"
-    learn = ["train", train, "--task", about["task"], "--text", "text", "--label", "label", "--model", about["base"],
-             "--evaluation", held_out, "--seed", SEED, "--out", run]  # fmt: skip
+    learn = ["train", files["train"], *KINDS[about["kind"]][1], "--model", about["base"], "--recipe", "lora",
+             "--evaluation", files["held_out"], "--seed", SEED, "--out", run]  # fmt: skip
     for option, value in about["options"].items():
         learn += [f"--{option.replace('_', '-')}", value]
     if not (run / "metrics.json").exists():
         moduformer(*learn, *(["--resume"] if (run / "checkpoints").exists() else []))
     folder = PACKAGE / name
     pack(run / "adapter", folder)
-    measure = ["evaluate", folder.relative_to(HERE.parents[1]), held_out, "--json"]
-    metrics = json.loads(moduformer(*measure, capture=True))
-    write_card(folder, name, about, len(pd.read_parquet(train)), metrics, [shown(learn), shown(measure)])
+    measured, figures = {}, FIGURES[about["kind"]]
+    tests = {"held out": files["held_out"]}
+    for test in about.get("also", []):
+        tests[test] = work / f"{test.partition('/')[0]}.jsonl"
+        rows[test] = prepare(about | {"held_out": test}, "held_out", data, tests[test])
+    steps = [shown(learn)]
+    for test, path in tests.items():
+        measure = ["evaluate", folder.relative_to(HERE.parents[1]), path, "--json"]
+        found = json.loads(moduformer(*measure, capture=True))
+        measured[test] = {figure: found[figure] for figure in ("rows", *figures) if found.get(figure) is not None}
+        steps.append(shown(measure))
+    (folder / "metrics.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    pages = Environment(loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True)
+    card = pages.get_template("card.md.jinja").render(
+        name=name, rows=rows, measured=measured, figures=figures, steps=steps, seed=SEED, default=about,
+        pipeline=PIPELINES[about["kind"]],
+    )  # fmt: skip
+    (folder / "README.md").write_text(card, encoding="utf-8")
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()):,} bytes")
-
-
-def prepared(about: dict[str, Any], source: Path, target: Path) -> Path:
-    """The file's texts and labels, under those names, without rows that lack one."""
-    read = {".parquet": pd.read_parquet, ".csv": pd.read_csv}[source.suffix]
-    table = read(source)[[about["text"], about["label"]]].set_axis(["text", "label"], axis=1).dropna()
-    table = table[table.text.str.strip() != ""]
-    if "names" in about:
-        table["label"] = table.label.astype(str).map(about["names"])
-    table.to_parquet(target, index=False)
-    return target
 
 
 def pack(adapter: Path, folder: Path) -> None:
@@ -78,15 +108,29 @@ def pack(adapter: Path, folder: Path) -> None:
         (folder / name).write_bytes((adapter / name).read_bytes())
 
 
-def write_card(
-    folder: Path, name: str, about: dict[str, Any], rows: int, metrics: dict[str, Any], steps: list[str]
-) -> None:
-    """The model's card."""
-    pages = Environment(loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True)
-    text = pages.get_template("card.md.jinja").render(
-        name=name, rows=rows, metrics=metrics, steps=steps, seed=SEED, **about
-    )
-    (folder / "README.md").write_text(text, encoding="utf-8")
+def table(every: dict[str, Any]) -> str:
+    """The held-out figures of the defaults that have been made, as Markdown."""
+    lines = [
+        "| name | base | learnt from | rows held out | figure | nearest known model |",
+        "|---" * 6 + "|",
+    ]
+    total = 0
+    for name, about in every.items():
+        folder = PACKAGE / name
+        if not (folder / "metrics.json").is_file():
+            continue
+        total += sum(file.stat().st_size for file in folder.iterdir())
+        headline, words = next(iter(FIGURES[about["kind"]].items()))
+        for test, found in json.loads((folder / "metrics.json").read_text(encoding="utf-8")).items():
+            place = "" if test == "held out" else f" of {test}"
+            value = found[headline]
+            figure = f"{words} {value:.3f}" if value < 1.5 else f"{words} {value:.1f}"
+            nearest = about["nearest"] if test == "held out" else ""
+            lines.append(f"| `{name}` | {about['base']} | {about['citation']} ({about['licence']}) "
+                         f"| {found['rows']:,}{place} | {figure} | {nearest} |")  # fmt: skip
+    lines.append("")
+    lines.append(f"Together {total / 1e6:.1f} MB.")
+    return "\n".join(lines)
 
 
 def moduformer(*arguments: object, capture: bool = False) -> str:

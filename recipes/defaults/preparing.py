@@ -1,0 +1,138 @@
+"""The rows a default learns from and is measured on, as files that `moduformer train` and `evaluate` read.
+
+Every function takes a default's table and the folder of the data sets, and returns rows: those to train on and those
+held out. A source is a file of a data set, or a part of one: `wikigold/all.jsonl[:80%]` is its first four fifths.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+Row = dict[str, Any]
+SEED = 0
+HYPOTHESIS = {"en": "This example is {}.", "ko": "이 글은 {}에 관한 것이다."}
+
+
+def rows_of(source: str, data: Path) -> list[Row]:
+    """The rows of a file, or of a part of it."""
+    name, part = re.fullmatch(r"([^\[]+)(?:\[(.*)\])?", source).groups()  # type: ignore[union-attr]
+    path = data / name
+    if path.suffix == ".txt":
+        rows = [{"text": line.strip()} for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    elif path.suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    else:
+        rows = (pd.read_parquet if path.suffix == ".parquet" else pd.read_csv)(path).to_dict("records")
+    if part is None:
+        return rows
+    begin, end = (len(rows) * int(edge.rstrip("%") or whole) // 100 for edge, whole in zip(part.split(":"), (0, 100)))
+    return rows[begin:end]
+
+
+def classify(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
+    """A text and a label each; `names` are better names of labels."""
+    names = about.get("names")
+    for source in sources:
+        for row in rows_of(source, data):
+            text, label = row[about["text"]], row[about["label"]]
+            if isinstance(text, str) and text.strip():
+                yield {"text": text, "label": names[str(label)] if names else label}
+
+
+def tag(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
+    """Words and their tags, or a text and its spans; `names` are the types that stay, under their names here."""
+    names = about["names"]
+    for source in sources:
+        for row in rows_of(source, data):
+            if "entities" in row:
+                spans = [[s["start"], s["end"], names[s["label"]]] for s in row["entities"] if s["label"] in names]
+                yield {"text": row["text"], "spans": spans}
+            else:
+                tags = [(mark, names.get(kind)) for mark, _, kind in (tag.partition("-") for tag in row["ner_tags"])]
+                yield {
+                    "tokens": list(row["tokens"]),
+                    "tags": [f"{mark}-{kind}" if kind else "O" for mark, kind in tags],
+                }
+
+
+def answer(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
+    """Questions, contexts and answers."""
+    for source in sources:
+        if source.endswith(".json"):
+            yield from _squad(data / source)
+        else:
+            yield from rows_of(source, data)
+
+
+def _squad(path: Path) -> Iterator[Row]:
+    for article in json.loads(path.read_text(encoding="utf-8"))["data"]:
+        for paragraph in article["paragraphs"]:
+            for question in paragraph["qas"]:
+                found = question["answers"]
+                answers = {key: [one[key] for one in found] for key in ("text", "answer_start")}
+                yield {"id": question["id"], "context": paragraph["context"], "question": question["question"],
+                       "answers": answers}  # fmt: skip
+
+
+def entail(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
+    """Texts beside what is said of them: their own label (entailment) and another one (contradiction), as zero-shot
+    classification asks (Yin et al. 2019). Half of the hypotheses follow the usual template, half are labels alone."""
+    chance = random.Random(SEED)
+    for source in sources:
+        place = about["labels"][source.partition("/")[0]]
+        rows = rows_of(source, data)
+        chance.shuffle(rows)
+        names = place.get("names", {})
+        labelled = []
+        for row in rows:
+            own = row[place["label"]]
+            listed = [own] if isinstance(own, str | int) else list(own)
+            if len(listed) == 1 and isinstance(row[place["text"]], str) and row[place["text"]].strip():
+                label = names.get(str(listed[0]), str(listed[0]).replace("_", " "))
+                if label:
+                    labelled.append((row[place["text"]], label))
+        labelled = labelled[: place["most"]]
+        every = sorted({label for _, label in labelled})
+        for text, label in labelled:
+            other = chance.choice([name for name in every if name != label])
+            for said, verdict in ((label, "entailment"), (other, "contradiction")):
+                template = chance.choice((HYPOTHESIS[place["language"]], "{}"))
+                yield {"text": text, "hypothesis": template.format(said), "label": verdict}
+
+
+def texts(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
+    """Texts alone, each once."""
+    seen = set()
+    for source in sources:
+        column = about["columns"].get(source.partition("/")[0], "text")
+        for row in rows_of(source, data):
+            text = row[column]
+            if isinstance(text, str) and len(text) >= about["shortest"] and text not in seen:
+                seen.add(text)
+                yield {"text": text}
+
+
+KINDS: dict[str, tuple[Callable[[Row, list[str], Path], Iterator[Row]], list[str]]] = {
+    "classify": (classify, ["--task", "classify", "--text", "text", "--label", "label"]),
+    "tag": (tag, ["--task", "tag"]),
+    "answer": (answer, ["--task", "answer"]),
+    "entail": (entail, ["--task", "classify", "--text", "text", "--pair", "hypothesis", "--label", "label"]),
+    "lm": (texts, ["--task", "lm", "--text", "text"]),
+}
+"""How the rows of a kind of default are made, and what `moduformer train` is told of their columns."""
+
+
+def prepare(about: Row, part: str, data: Path, target: Path) -> int:
+    """Writes the rows of `part` ("train" or "held_out") as JSON lines; how many there are."""
+    sources = about[part] if isinstance(about[part], list) else [about[part]]
+    rows = list(KINDS[about["kind"]][0](about, sources, data))
+    lines = (json.dumps(row, ensure_ascii=False, default=lambda value: value.tolist()) for row in rows)
+    target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return len(rows)
