@@ -28,7 +28,12 @@ OTHERS = {
 }
 """Tasks beside classification, and the modules that offer what `TaskCommands` says."""
 
-_ARCHITECTURES = {"ForTokenClassification": "tag", "ForQuestionAnswering": "answer"}
+_ARCHITECTURES = {
+    "ForTokenClassification": "tag",
+    "ForQuestionAnswering": "answer",
+    "ForMaskedLM": "lm",
+    "ForCausalLM": "lm",
+}
 
 
 class TaskCommands(Protocol):

@@ -33,7 +33,7 @@ FIGURES: dict[str, dict[str, str]] = {
     "tag": {"f1": "F1 of entities", "precision": "precision", "recall": "recall"},
     "answer": {"f1": "F1", "exact_match": "exact match"},
     "entail": {"accuracy": "accuracy", "majority_accuracy": "most frequent class"},
-    "lm": {"perplexity": "perplexity of hidden tokens", "accuracy": "hidden tokens guessed"},
+    "lm": {"perplexity": "perplexity of hidden tokens"},
 }  # fmt: skip
 """What is shown of a kind's metrics, the first as its headline."""
 
