@@ -7,7 +7,7 @@ import { PairPanel } from "./panels/pair";
 import { PredictionPanel } from "./panels/prediction";
 import { allowed, StagePanel, viewsOf } from "./panels/stage";
 import { attentionOf, can, sameHead, type Head, type Recording } from "./recording";
-import type { Moved, Source } from "./source/source";
+import { Missing, type Moved, type Source } from "./source/source";
 import { Store, type State } from "./state";
 import { WORDS, type Language, type Words } from "./words";
 
@@ -88,6 +88,7 @@ export class App {
   private build(): Panels {
     const { desk, store, words } = this;
     this.root.lang = this.setting.language;
+    this.root.setAttribute("role", "region");
     this.root.setAttribute("aria-label", words.viewer);
     this.kind = desk.recording(store.state.recording).attentions.map(({ name }) => name).join(" ");
     this.pairShown = "";
@@ -226,7 +227,7 @@ export class App {
         pair.show(answer, from || text(attention.queries, query), to || text(attention.keys, key), this.theme);
       },
       (error: unknown) => {
-        if (this.pairShown === wanted) pair.empty(reason(error));
+        if (this.pairShown === wanted) pair.empty(this.reason(error));
       },
     );
   }
@@ -241,14 +242,20 @@ export class App {
     }
   }
 
+  private reason(error: unknown): string {
+    return error instanceof Missing ? `${error.message}: ${this.words.notHere}` : said(error);
+  }
+
   private fail(error: unknown): void {
     this.alert.hidden = false;
     const close = element("button", { type: "button", class: "mf-quiet", "aria-label": "×", onclick: () => (this.alert.hidden = true) }, "×");
-    this.alert.replaceChildren(element("span", {}, `${this.words.failed}: ${reason(error)}`), close);
+    this.alert.replaceChildren(element("span", {}, `${this.words.failed}: ${this.reason(error)}`), close);
   }
 }
 
-const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+
+const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 function start(recording: Recording, options: Options): State {
   const attention = attentionOf(recording, options.attention ?? "");
@@ -288,7 +295,7 @@ export async function open(host: Element, source: Source, options: Options): Pro
     if (recordings.length) return new App(host, new Desk(source, recordings), options);
     say(words.noRecordings);
   } catch (error) {
-    say(`${words.failed}: ${reason(error)}`);
+    say(`${words.failed}: ${said(error)}`);
   }
   return null;
 }

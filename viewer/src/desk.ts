@@ -32,6 +32,10 @@ export class Desk {
     return answer;
   }
 
+  has(question: Question, parameters: Parameters): boolean {
+    return this.source.has?.(question, parameters) ?? true;
+  }
+
   off(recording: Recording, heads: Head[]): Promise<Moved> {
     return this.ask("off", { recording: recording.id, heads: heads.map((head) => [...head]) });
   }

@@ -77,7 +77,7 @@ var a = class e {
 		}
 		return e.of(n, this.rows, this.columns, !0);
 	}
-}, o = class extends Error {}, s = 192 * 2 ** 20, c = 32 * 2 ** 20, l = class {
+}, o = class extends Error {}, s = class extends Error {}, c = 192 * 2 ** 20, l = 32 * 2 ** 20, u = class {
 	source;
 	blocks = /* @__PURE__ */ new Map();
 	sizes = /* @__PURE__ */ new Map();
@@ -85,8 +85,8 @@ var a = class e {
 		this.source = e;
 	}
 	async head(e, t, n, r) {
-		let i = e.sequences[t.queries].tokens.length, a = e.sequences[t.keys].tokens.length, o = t.heads * i * a <= c, s = this.block(e, t, n, o ? void 0 : r);
-		return u(await s.bytes, s.heads, o ? r : 0, i, a);
+		let i = e.sequences[t.queries].tokens.length, a = e.sequences[t.keys].tokens.length, o = t.heads * i * a <= l, s = this.block(e, t, n, o ? void 0 : r);
+		return d(await s.bytes, s.heads, o ? r : 0, i, a);
 	}
 	block(e, t, n, r) {
 		let i = JSON.stringify([
@@ -116,24 +116,24 @@ var a = class e {
 		let n = 0;
 		for (let e of this.blocks.keys()) n += this.sizes.get(e) ?? 0;
 		for (let t of this.blocks.keys()) {
-			if (n <= s || t === e) break;
+			if (n <= c || t === e) break;
 			n -= this.sizes.get(t) ?? 0, this.blocks.delete(t), this.sizes.delete(t);
 		}
 	}
 };
-function u(e, t, n, r, i) {
+function d(e, t, n, r, i) {
 	if (e.byteLength !== t * r * (4 + i)) throw new o(`a layer of ${e.byteLength} bytes`);
 	return new a(r, i, new Float32Array(e, n * r * 4, r), new Uint8Array(e, t * r * 4 + n * r * i, r * i));
 }
 // src/desk.ts
-var d = class {
+var f = class {
 	source;
 	recordings;
 	layers;
 	answers = /* @__PURE__ */ new Map();
 	grids = /* @__PURE__ */ new WeakMap();
 	constructor(e, t) {
-		this.source = e, this.recordings = t, this.layers = new l(e);
+		this.source = e, this.recordings = t, this.layers = new u(e);
 	}
 	recording(e) {
 		return this.recordings.find((t) => t.id === e) ?? this.recordings[0];
@@ -141,6 +141,9 @@ var d = class {
 	ask(e, t) {
 		let n = JSON.stringify([e, t]), r = this.answers.get(n);
 		return r || (r = this.source.ask(e, t), this.answers.set(n, r), r.catch(() => this.answers.delete(n))), r;
+	}
+	has(e, t) {
+		return this.source.has?.(e, t) ?? !0;
 	}
 	off(e, t) {
 		return this.ask("off", {
@@ -162,14 +165,14 @@ var d = class {
 		let t = this.grids.get(e);
 		return t || this.grids.set(e, t = a.fromRows(e)), t;
 	}
-}, f = 266, p = 52, m = {
-	plus: y(1, .34, .155, f),
-	minus: y(1, .42, .125, p)
-}, h = {
-	plus: y(.222, .94, .15, f),
-	minus: y(.222, .9, .12, p)
+}, p = 266, m = 52, h = {
+	plus: b(1, .34, .155, p),
+	minus: b(1, .42, .125, m)
+}, g = {
+	plus: b(.222, .94, .15, p),
+	minus: b(.222, .9, .12, m)
 };
-function g(e, t, n = !1) {
+function _(e, t, n = !1) {
 	let r = n ? e.minus : e.plus, i = 3 * Math.max(0, Math.min(255, Math.round(t)));
 	return [
 		r[i],
@@ -177,14 +180,14 @@ function g(e, t, n = !1) {
 		r[i + 2]
 	];
 }
-var _ = ([e, t, n]) => `rgb(${e} ${t} ${n})`;
-function v([e, t, n]) {
+var v = ([e, t, n]) => `rgb(${e} ${t} ${n})`;
+function y([e, t, n]) {
 	return .2126 * x(e) + .7152 * x(t) + .0722 * x(n) > .179 ? "#10141b" : "#ffffff";
 }
-function y(e, t, n, r) {
+function b(e, t, n, r) {
 	let i = (i) => ({
 		l: e + (t - e) * i,
-		c: n * Math.sin(Math.PI * Math.min(1, .04 + .8 * i)) ** .9,
+		c: n * Math.sin(Math.PI * .84 * i),
 		h: r
 	}), a = 1024, o = /* @__PURE__ */ new Float64Array(1025);
 	for (let e = 1; e <= a; e++) {
@@ -195,7 +198,7 @@ function y(e, t, n, r) {
 	for (let e = 0, t = 0; e < 256; e++) {
 		let n = o[a] * e / 255;
 		for (; t < a && o[t] < n;) t++;
-		s.set(b(i(t / a)), 3 * e);
+		s.set(ee(i(t / a)), 3 * e);
 	}
 	return s.set(e > .5 ? [
 		255,
@@ -207,31 +210,36 @@ function y(e, t, n, r) {
 		35
 	], 0), s;
 }
-function b({ l: e, c: t, h: n }) {
+function ee({ l: e, c: t, h: n }) {
 	let [r, i] = [t * Math.cos(n * Math.PI / 180), t * Math.sin(n * Math.PI / 180)], a = (e + .3963377774 * r + .2158037573 * i) ** 3, o = (e - .1055613458 * r - .0638541728 * i) ** 3, s = (e - .0894841775 * r - 1.291485548 * i) ** 3;
 	return [
 		4.0767416621 * a - 3.3077115913 * o + .2309699292 * s,
 		-1.2684380046 * a + 2.6097574011 * o - .3413193965 * s,
 		-.0041960863 * a - .7034186147 * o + 1.707614701 * s
-	].map((e) => Math.round(255 * ee(Math.max(0, Math.min(1, e)))));
+	].map((e) => Math.round(255 * te(Math.max(0, Math.min(1, e)))));
 }
-var ee = (e) => e <= .0031308 ? 12.92 * e : 1.055 * e ** (1 / 2.4) - .055, x = (e) => {
+function te(e) {
+	return e <= .0031308 ? 12.92 * e : 1.055 * e ** (1 / 2.4) - .055;
+}
+function x(e) {
 	let t = e / 255;
 	return t <= .04045 ? t / 12.92 : ((t + .055) / 1.055) ** 2.4;
-}, S = matchMedia("(prefers-color-scheme: dark)");
-function te(e) {
+}
+// src/draw/theme.ts
+var S = matchMedia("(prefers-color-scheme: dark)");
+function ne(e) {
 	if (e !== "auto") return e === "dark";
 	let { body: t } = document;
 	return t.dataset.jpThemeLight === void 0 ? t.dataset.vscodeThemeKind === void 0 ? S.matches : t.dataset.vscodeThemeKind.includes("dark") : t.dataset.jpThemeLight === "false";
 }
-function ne(e) {
+function re(e) {
 	return S.addEventListener("change", e), () => S.removeEventListener("change", e);
 }
-function re(e, t) {
+function ie(e, t) {
 	let n = getComputedStyle(e), r = (e) => n.getPropertyValue(e).trim();
 	return {
 		dark: t,
-		scale: t ? h : m,
+		scale: t ? g : h,
 		ground: r("--surface"),
 		ink: r("--text"),
 		soft: r("--soft"),
@@ -308,7 +316,7 @@ var w = class {
 	}
 };
 // src/views/cells.ts
-function ie(e, t, n, r, i, a) {
+function ae(e, t, n, r, i, a) {
 	let o = document.createElement("canvas");
 	o.width = Math.max(1, i), o.height = Math.max(1, a);
 	let s = o.getContext("2d");
@@ -320,9 +328,9 @@ function ie(e, t, n, r, i, a) {
 	}
 	return s.putImageData(c, 0, 0), o;
 }
-var ae = /* @__PURE__ */ new Map();
+var oe = /* @__PURE__ */ new Map();
 function D(e) {
-	let t = ae.get(e);
+	let t = oe.get(e);
 	if (!t) {
 		let n = /* @__PURE__ */ new Uint8Array(1024);
 		for (let t = 0; t < 256; t++) n.set([
@@ -331,7 +339,7 @@ function D(e) {
 			e[3 * t + 2],
 			255
 		], 4 * t);
-		t = new Uint32Array(n.buffer), ae.set(e, t);
+		t = new Uint32Array(n.buffer), oe.set(e, t);
 	}
 	return t;
 }
@@ -339,7 +347,7 @@ function D(e) {
 var O = (e) => {
 	let t = Math.abs(e), n = t === 0 || t >= .0995 ? t.toFixed(2) : t >= .001 ? t.toFixed(3) : t.toExponential(0);
 	return e < 0 ? `−${n}` : n;
-}, oe = class {
+}, se = class {
 	held;
 	layers = /* @__PURE__ */ new Map();
 	constructor(e) {
@@ -349,9 +357,12 @@ var O = (e) => {
 	}
 	async ask(e, t) {
 		if (e === "recordings") return this.held.recordings;
-		let n = se(t), r = this.held.answers?.[e]?.find(([e]) => se(e) === n);
-		if (!r) throw new o(`${e}: not in this file`);
-		return r[1];
+		let n = this.find(e, t);
+		if (!n) throw new s(e);
+		return n[1];
+	}
+	has(e, t) {
+		return this.find(e, t) !== void 0;
 	}
 	async layer({ recording: e, attention: t, layer: n, head: r }) {
 		let i = r === void 0 ? [
@@ -364,11 +375,15 @@ var O = (e) => {
 			n,
 			r
 		], a = this.layers.get(JSON.stringify(i));
-		if (!a) throw new o(`layer ${n}: not in this file`);
-		return ce(k((a.textContent ?? "").trim()));
+		if (!a) throw new s(`layer ${n}`);
+		return le(k((a.textContent ?? "").trim()));
+	}
+	find(e, t) {
+		let n = ce(t);
+		return this.held.answers?.[e]?.find(([e]) => ce(e) === n);
 	}
 };
-function se(e) {
+function ce(e) {
 	return JSON.stringify(Object.entries(e).sort(([e], [t]) => e < t ? -1 : 1));
 }
 function k(e) {
@@ -376,12 +391,12 @@ function k(e) {
 	for (let e = 0; e < t.length; e++) n[e] = t.charCodeAt(e);
 	return n;
 }
-async function ce(e) {
+async function le(e) {
 	let t = new Blob([e]).stream().pipeThrough(new DecompressionStream("deflate"));
 	return new Response(t).arrayBuffer();
 }
 // src/panels/order.ts
-function le(t, n, r) {
+function ue(t, n, r) {
 	return [
 		"layer",
 		...e.filter((e) => t.scores[e]),
@@ -389,10 +404,10 @@ function le(t, n, r) {
 		...r ? ["difference"] : []
 	];
 }
-function ue(e, t, n) {
+function de(e, t, n) {
 	return t === "layer" ? null : t === "change" || t === "difference" ? n : e.scores[t] ?? null;
 }
-function de(e, t, n) {
+function fe(e, t, n) {
 	let r = [];
 	for (let i = 0; i < e.layers; i++) if (t.onlyLayer === null || t.onlyLayer === i) for (let t = 0; t < e.heads; t++) r.push({
 		layer: i,
@@ -404,11 +419,11 @@ function de(e, t, n) {
 	return r.filter(({ score: e }) => t.atLeast <= 0 || (e ?? 0) >= t.atLeast * i).sort((e, n) => t.reverse ? a(e.score) - a(n.score) : a(n.score) - a(e.score));
 }
 function A(e) {
-	let t = fe.get(e);
-	return t || fe.set(e, t = k(e.thumbnail.data)), t;
+	let t = pe.get(e);
+	return t || pe.set(e, t = k(e.thumbnail.data)), t;
 }
-var fe = /* @__PURE__ */ new WeakMap();
-function pe(e, t, n) {
+var pe = /* @__PURE__ */ new WeakMap();
+function me(e, t, n) {
 	let [r, i] = [e, t].map((e) => e.attentions.find((e) => e.name === n));
 	if (!r || !i || r.layers !== i.layers || r.heads !== i.heads || r.thumbnail.size !== i.thumbnail.size) return null;
 	let [a, o] = [A(r), A(i)], s = r.thumbnail.size ** 2;
@@ -419,7 +434,7 @@ function pe(e, t, n) {
 	}));
 }
 // src/panels/heads.ts
-var me = class {
+var he = class {
 	store;
 	words;
 	toggle;
@@ -475,9 +490,9 @@ var me = class {
 		}, C("div", { class: "mf-row mf-between" }, C("h2", {}, t.heads), this.count), this.kinds.element, C("div", { class: "mf-row" }, this.order.element, this.layers.element), C("div", { class: "mf-row" }, this.reverse.element, this.slider), this.grid, this.clickOff.element, C("p", { class: "mf-small mf-hint" }, t.headsHint));
 	}
 	show(e, t, i, a, o) {
-		let s = n(t, e.attention), { words: c } = this, l = i && pe(t, i, s.name);
+		let s = n(t, e.attention), { words: c } = this, l = i && me(t, i, s.name);
 		this.kinds.set(s.name);
-		let u = le(s, r(t, "effects", s.name), l !== null);
+		let u = ue(s, r(t, "effects", s.name), l !== null);
 		this.order.set(u.map((e) => ({
 			value: e,
 			label: c.orders[e]
@@ -494,8 +509,8 @@ var me = class {
 		this.reverse.set(e.reverse), this.reverse.element.hidden = !f, this.slider.hidden = !f, this.atLeast.value = String(e.atLeast);
 		let p = r(t, "off");
 		this.clickOff.element.hidden = !p, this.build(t, s);
-		let m = ue(s, e.order, e.order === "change" ? a : l);
-		this.shown = de(s, e, m), this.columns = f ? Math.min(6, this.shown.length || 1) : s.heads, this.count.textContent = e.order === "change" && !a ? c.measuring : c.headsShown(this.shown.length, s.layers * s.heads), this.arrange(e, m), this.paint(t, s, o), this.mark(e);
+		let m = de(s, e.order, e.order === "change" ? a : l);
+		this.shown = fe(s, e, m), this.columns = f ? Math.min(6, this.shown.length || 1) : s.heads, this.count.textContent = e.order === "change" && !a ? c.measuring : c.headsShown(this.shown.length, s.layers * s.heads), this.arrange(e, m), this.paint(t, s, o), this.mark(e);
 	}
 	build(e, t) {
 		let n = `${e.id} ${t.name}`;
@@ -551,7 +566,7 @@ var me = class {
 		for (let e = 0; e < this.shown.length; e += this.columns) {
 			let t = this.shown.slice(e, e + this.columns), n = t.map((e) => {
 				let t = this.cells.get(`${e.layer},${e.head}`), n = this.words.headShort(e.layer, e.head);
-				return t.score.textContent = i ? e.score === null ? n : `${n}  ${O(e.score)}` : "", t.button;
+				return t.score.textContent = i ? e.score === null ? n : `${n}\n${O(e.score)}` : "", t.button;
 			}), r = i ? null : C("span", {
 				class: "mf-axis",
 				role: "rowheader"
@@ -638,7 +653,7 @@ function I(e, t, n, r) {
 	return `${i.slice(0, a).join("")}…`;
 }
 // src/panels/prediction.ts
-var he = class {
+var ge = class {
 	words;
 	restore;
 	element;
@@ -657,7 +672,7 @@ var he = class {
 			e.length > 1 && a.append(C("p", { class: "mf-small" }, L(n)));
 			let { prediction: o } = n;
 			o ? this.bars(a, n, o, t.length ? i?.prediction ?? null : null) : a.append(C("p", { class: "mf-small" }, r.noPrediction));
-			let s = t.length && i ? i.moved ?? (o && i.prediction ? _e(o, i.prediction) : void 0) : void 0;
+			let s = t.length && i ? i.moved ?? (o && i.prediction ? ve(o, i.prediction) : void 0) : void 0;
 			return s !== void 0 && a.append(C("p", { class: "mf-moved" }, r.moved(O(s)))), a;
 		}));
 	}
@@ -687,7 +702,7 @@ var he = class {
 		}, l = n.of === "value" ? Math.max(1, ...[n, r].flatMap((e) => e?.probabilities.map(Math.abs) ?? [])) : 1, u = C("ul", { class: "mf-bars" });
 		for (let e of s.slice(0, 14)) {
 			let [t, i] = [c(n, e), r ? c(r, e) : null];
-			u.append(ge(j(e), t, i, r !== null, l));
+			u.append(_e(j(e), t, i, r !== null, l));
 		}
 		if (e.append(u), r) {
 			let t = (e, t) => C("span", {}, C("i", { class: e }), t);
@@ -695,15 +710,15 @@ var he = class {
 		}
 	}
 };
-function ge(e, t, n, r, i) {
+function _e(e, t, n, r, i) {
 	let a = (e, t) => {
 		let n = C("span", { class: t });
 		return n.style.width = `${(100 * Math.min(1, Math.abs(e ?? 0) / i)).toFixed(2)}%`, n;
 	}, o = C("span", { class: "mf-track" }, a(t, r ? "mf-fill mf-before" : "mf-fill"), r && a(n, "mf-fill mf-after")), s = (e) => e === null ? "–" : O(e), c = r ? `${s(t)} → ${s(n)}` : s(t);
 	return C("li", { class: r ? "mf-bar mf-both" : "mf-bar" }, C("span", { class: "mf-name" }, e), o, C("span", { class: "mf-number" }, c));
 }
-var L = (e) => `${e.model.name} · ${Object.values(e.sequences)[0]?.text.slice(0, 60) ?? ""}`;
-function _e(e, t) {
+var L = (e) => `${e.model.name} · ${j(Object.values(e.sequences)[0]?.text.slice(0, 60) || e.id)}`;
+function ve(e, t) {
 	let n = /* @__PURE__ */ new Set([...e.labels, ...t.labels]), r = 0;
 	for (let i of n) {
 		let [n, a] = [e.labels.indexOf(i), t.labels.indexOf(i)];
@@ -712,7 +727,7 @@ function _e(e, t) {
 	return r / 2;
 }
 // src/panels/header.ts
-var ve = class {
+var ye = class {
 	desk;
 	words;
 	element;
@@ -772,7 +787,7 @@ var ve = class {
 		let l = C("form", { class: "mf-row" }, this.input, c);
 		l.addEventListener("submit", (e) => {
 			e.preventDefault(), this.input.value.trim() && !c.disabled && (c.disabled = !0, a(this.input.value).finally(() => c.disabled = !1));
-		}), this.form = C("details", { class: "mf-another" }, C("summary", {}, n.another), l), this.element = C("header", { class: "mf-header" }, C("div", { class: "mf-row mf-between" }, C("p", { class: "mf-eyebrow" }, n.viewer), C("div", { class: "mf-row" }, o.element, s.element)), this.title, this.facts, C("div", { class: "mf-row mf-texts" }, this.texts.element, this.other.element, this.swap), this.form);
+		}), this.form = C("details", { class: "mf-another" }, C("summary", {}, n.another), l), this.element = C("header", { class: "mf-header" }, C("div", { class: "mf-row mf-between" }, C("div", { class: "mf-named" }, this.title, this.facts), C("div", { class: "mf-row" }, o.element, s.element)), C("div", { class: "mf-row mf-texts" }, this.texts.element, this.other.element, this.swap, this.form));
 	}
 	show(e, t) {
 		let { words: n, desk: i } = this, { model: a } = t;
@@ -817,11 +832,11 @@ var ve = class {
 	picture(e, t, n, r, i) {
 		this.context.imageSmoothingEnabled = !1, this.context.drawImage(e, t, n, r, i);
 	}
-}, ye = "http://www.w3.org/2000/svg", be = class {
+}, be = "http://www.w3.org/2000/svg", xe = class {
 	font;
 	root;
 	constructor(e, t, n) {
-		this.font = n, this.root = document.createElementNS(ye, "svg");
+		this.font = n, this.root = document.createElementNS(be, "svg");
 		for (let [n, r] of [
 			["width", e],
 			["height", t],
@@ -886,7 +901,7 @@ var ve = class {
 		return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(this.root)}\n`;
 	}
 	add(e, t) {
-		let n = document.createElementNS(ye, e);
+		let n = document.createElementNS(be, e);
 		for (let [e, r] of Object.entries(t)) n.setAttribute(e, typeof r == "number" ? z(r) : r);
 		return this.root.append(n), n;
 	}
@@ -911,7 +926,7 @@ var ve = class {
 			e && this.width && (e.setTransform(this.canvas.width / this.width, 0, 0, this.canvas.height / this.height, 0, 0), e.clearRect(0, 0, this.width, this.height), this.paint(e));
 		});
 	}
-}, xe = 18, Se = 110, V = 76, Ce = class {
+}, Se = 18, Ce = 110, V = 92, we = class {
 	words;
 	element;
 	title = C("h2", {});
@@ -962,23 +977,23 @@ var ve = class {
 		if (!t || !n) return;
 		let i = new R(e, n.font), a = H(t, this.by), o = (this.surface.width - V) / a.length, s = (e, t, r) => {
 			let s = Math.max(1e-9, ...r.map(Math.abs));
-			i.write(66, e + xe / 2, t, {
+			i.write(82, e + Se / 2, t, {
 				size: 12,
 				colour: n.soft,
 				align: "end"
 			}), a.forEach((t, a) => {
 				let c = 255 * Math.abs(r[t]) / s;
-				i.rectangle(V + a * o, e, Math.max(1, o - +(o > 4)), xe, _(g(n.scale, c, r[t] < 0)));
+				i.rectangle(V + a * o, e, Math.max(1, o - +(o > 4)), Se, v(_(n.scale, c, r[t] < 0)));
 			});
 		};
 		s(0, r.queryVector, t.query), s(24, r.keyVector, t.key);
 		let c = Math.max(1e-9, ...t.products.map(Math.abs));
-		i.write(66, 109, r.products, {
+		i.write(82, 109, r.products, {
 			size: 12,
 			colour: n.soft,
 			align: "end"
 		}), i.rectangle(V, 109, this.surface.width - V, 1, n.rule), a.forEach((e, r) => {
-			let a = t.products[e], s = Math.abs(a) / c * (Se / 2), l = _(g(n.scale, n.dark ? 170 : 165, a < 0));
+			let a = t.products[e], s = Math.abs(a) / c * (Ce / 2), l = v(_(n.scale, n.dark ? 170 : 165, a < 0));
 			i.rectangle(V + r * o, a > 0 ? 109 - s : 109, Math.max(1, o - (o > 4 ? 1.5 : 0)), s, l);
 		});
 	}
@@ -993,7 +1008,7 @@ function H(e, t) {
 	let n = e.products.map((e, t) => t);
 	return t === "dimension" ? n : n.sort((t, n) => Math.abs(e.products[n]) - Math.abs(e.products[t]));
 }
-var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 : 2)}`, we = class {
+var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 : 2)}`, Te = class {
 	words;
 	choose;
 	text = C("div", {
@@ -1025,8 +1040,8 @@ var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 				"aria-label": `${j(a.text)} ${s === null ? this.words.nothingBefore : O(s)}`
 			});
 			if (c.append(j(a.text)), s !== null) {
-				let e = g(n.scale, 235 * Te(s));
-				c.style.backgroundColor = _(e), c.style.color = v(e);
+				let e = _(n.scale, 235 * Ee(s));
+				c.style.backgroundColor = v(e), c.style.color = y(e);
 			}
 			let l = () => this.tell(o, e, t);
 			return c.addEventListener("focus", l), c.addEventListener("pointerenter", l), c.addEventListener("click", () => {
@@ -1041,7 +1056,7 @@ var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 		let i = t.sequences[r.sequence].tokens[e], a = n ? [[this.words.before, r], [this.words.after, n]] : [["", r]];
 		this.detail.replaceChildren(...a.map(([t, n]) => {
 			let r = n.probabilities[e] ?? null, a = C("ol", {});
-			for (let [t, r] of n.likeliest[e] ?? []) a.append(Ee(j(t), r, t === i?.text));
+			for (let [t, r] of n.likeliest[e] ?? []) a.append(De(j(t), r, t === i?.text));
 			let o = r === null ? this.words.nothingBefore : O(r);
 			return C("div", {}, C("p", {}, C("b", {}, j(i?.text ?? "")), ` ${o}`), t && C("p", { class: "mf-small" }, t), a);
 		}));
@@ -1057,13 +1072,13 @@ var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 		};
 		e.key in n && (e.preventDefault(), this.tokens[this.at] && (this.tokens[this.at].tabIndex = -1), this.at = Math.max(0, Math.min(t, n[e.key])), this.tokens[this.at].tabIndex = 0, this.tokens[this.at].focus());
 	};
-}, Te = (e) => Math.min(1, -Math.log10(Math.max(.001, e)) / 3);
-function Ee(e, t, n) {
+}, Ee = (e) => Math.min(1, -Math.log10(Math.max(.001, e)) / 3);
+function De(e, t, n) {
 	let r = C("span", { class: "mf-fill" });
 	return r.style.width = `${Math.max(.5, 100 * Math.min(1, t))}%`, C("li", { class: n ? "mf-bar mf-marked" : "mf-bar" }, C("span", { class: "mf-name" }, e), C("span", { class: "mf-track" }, r), C("span", { class: "mf-number" }, O(t)));
 }
 // src/views/lens.ts
-var De = 86, Oe = class {
+var Oe = 86, ke = class {
 	words;
 	table = C("table", { class: "mf-lens" });
 	range = C("span", { class: "mf-small" });
@@ -1094,7 +1109,7 @@ var De = 86, Oe = class {
 		r !== null && (r < this.first || r >= this.first + this.count()) && (this.first = Math.max(0, r - 2)), this.first = Math.max(0, Math.min(this.first, i - this.count())), this.cell = [t.length - 1, Math.max(this.first, r ?? this.first)], this.draw();
 	}
 	count() {
-		return Math.max(2, Math.floor(((this.element.clientWidth || 700) - 60) / De));
+		return Math.max(2, Math.floor(((this.element.clientWidth || 700) - 60) / Oe));
 	}
 	move(e) {
 		let t = this.rows[0]?.length ?? 0;
@@ -1115,8 +1130,8 @@ var De = 86, Oe = class {
 					tabindex: -1,
 					"data-layer": e,
 					"data-token": i
-				}, j(a)), c = g(n.scale, 235 * o);
-				s.style.backgroundColor = _(c), s.style.color = v(c), s.addEventListener("focus", () => this.tell(e, i)), s.addEventListener("click", () => s.focus()), r.append(s);
+				}, j(a)), c = _(n.scale, 235 * o);
+				s.style.backgroundColor = v(c), s.style.color = y(c), s.addEventListener("focus", () => this.tell(e, i)), s.addEventListener("click", () => s.focus()), r.append(s);
 			}
 			s.append(r);
 		}
@@ -1131,7 +1146,7 @@ var De = 86, Oe = class {
 		let r = this.current();
 		r && (r.tabIndex = 0);
 		let i = C("ol", {});
-		for (let [n, r] of this.rows[e]?.[t] ?? []) i.append(Ee(j(n), r, !1));
+		for (let [n, r] of this.rows[e]?.[t] ?? []) i.append(De(j(n), r, !1));
 		this.detail.replaceChildren(C("p", {}, `${this.words.layerName(e)}, ${this.words.token} ${t}`), i);
 	}
 	key = (e) => {
@@ -1146,22 +1161,22 @@ var De = 86, Oe = class {
 		let n = Math.max(0, Math.min(this.rows.length - 1, this.cell[0] + t[0])), r = Math.max(0, Math.min(this.rows[0].length - 1, this.cell[1] + t[1]));
 		r < this.first || r >= this.first + this.count() ? (this.first = Math.max(0, Math.min(this.rows[0].length - this.count(), this.first + t[1])), this.cell = [n, r], this.draw()) : this.tell(n, r), this.current()?.focus();
 	};
-}, ke = 2 ** 20, Ae = 64, je = 16e3;
-function Me(e, t, n) {
-	let { width: r, height: i } = e.size(), a = new be(r, i, t.theme.font);
+}, Ae = 2 ** 20, je = 64, Me = 16e3;
+function Ne(e, t, n) {
+	let { width: r, height: i } = e.size(), a = new xe(r, i, t.theme.font);
 	e.draw(a), W(new Blob([a.text()], { type: "image/svg+xml" }), `${n}.svg`);
 }
-function Ne(e, t, n) {
-	let { width: r, height: i } = e.size(), a = Math.min(2, je / r, je / i, Math.sqrt(12e7 / (r * i))), o = document.createElement("canvas");
+function Pe(e, t, n) {
+	let { width: r, height: i } = e.size(), a = Math.min(2, Me / r, Me / i, Math.sqrt(12e7 / (r * i))), o = document.createElement("canvas");
 	[o.width, o.height] = [Math.round(r * a), Math.round(i * a)];
 	let s = o.getContext("2d");
 	s && (s.scale(a, a), e.draw(new R(s, t.theme.font)), o.toBlob((e) => e && W(e, `${n}.png`), "image/png"));
 }
-function Pe(e, t, n, r) {
-	W(new Blob([JSON.stringify(Fe(e, t, n))], { type: "application/json" }), `${r}.json`);
+function Fe(e, t, n, r) {
+	W(new Blob([JSON.stringify(Ie(e, t, n))], { type: "application/json" }), `${r}.json`);
 }
-function Fe(e, t, r) {
-	let { weights: i, rows: a, columns: o } = r, s = (e) => Number(e.toPrecision(4)), c = i.rows * i.columns <= ke, l = (e) => Array.from({ length: i.rows }, (t, n) => e(n)), u = n(e, t.attention);
+function Ie(e, t, r) {
+	let { weights: i, rows: a, columns: o } = r, s = (e) => Number(e.toPrecision(4)), c = i.rows * i.columns <= Ae, l = (e) => Array.from({ length: i.rows }, (t, n) => e(n)), u = n(e, t.attention);
 	return {
 		format: "moduformer view 1",
 		recording: e,
@@ -1181,7 +1196,7 @@ function Fe(e, t, r) {
 			text: e,
 			tokens: t
 		})),
-		...c ? { weights: l((e) => Array.from({ length: i.columns }, (t, n) => s(i.at(e, n)))) } : { strongest: l((e) => i.strongest(e, Ae).map((t) => [t, s(i.at(e, t))])) }
+		...c ? { weights: l((e) => Array.from({ length: i.columns }, (t, n) => s(i.at(e, n)))) } : { strongest: l((e) => i.strongest(e, je).map((t) => [t, s(i.at(e, t))])) }
 	};
 }
 function W(e, t) {
@@ -1189,7 +1204,7 @@ function W(e, t) {
 	n.href = r, n.download = t.replace(/[^\p{L}\p{N}._-]+/gu, "-"), document.body.append(n), n.click(), n.remove(), setTimeout(() => URL.revokeObjectURL(r), 1e4);
 }
 // src/views/lines.ts
-var G = 25, K = 30, q = 13.5, J = 40, Ie = .04, Le = class {
+var G = 25, K = 30, q = 13.5, J = 40, Le = .04, Re = class {
 	hearing;
 	surface = new B((e) => this.paint(e));
 	space = C("div", { class: "mf-space" });
@@ -1285,13 +1300,13 @@ var G = 25, K = 30, q = 13.5, J = 40, Ie = .04, Le = class {
 		for (let a = s.length - 1; a >= 0; a--) this.stroke(e, t, n, r, i, s[a], o !== null && o !== s[a]);
 	}
 	arriving(e, t, n, r, i) {
-		this.incoming ??= [], this.incoming[i] ??= Re(t, i, 160);
+		this.incoming ??= [], this.incoming[i] ??= ze(t, i, 160);
 		for (let a of this.incoming[i]) this.stroke(e, t, n, r, a, i, !1);
 	}
 	stroke(e, t, n, r, i, a, o) {
 		let { theme: s, weights: c } = t, l = this.strength(t, i, a);
-		if (l < Ie) return;
-		let u = (e) => K + e * G + G / 2, d = c.signs?.[i * c.columns + a], f = _(g(s.scale, s.dark ? 175 : 165, d === 1));
+		if (l < Le) return;
+		let u = (e) => K + e * G + G / 2, d = c.signs?.[i * c.columns + a], f = v(_(s.scale, s.dark ? 175 : 165, d === 1));
 		e.curve(r, u(i), n - r, u(a), f, .8 + 2.6 * l, (o ? .25 : 1) * (.08 + .87 * l));
 	}
 	strength(e, t, n) {
@@ -1305,7 +1320,7 @@ var G = 25, K = 30, q = 13.5, J = 40, Ie = .04, Le = class {
 		let { theme: s, weights: c } = t, l = (t, i, a) => e.rectangle(t === "row" ? 2 : n - r + 2, K + i * G + 1, r - 4, 23, a), [u, d] = i.row === null ? ["row", c.rows] : ["column", c.columns];
 		if (i.row !== null || i.column !== null) for (let e = a; e <= Math.min(o, d - 1); e++) {
 			let n = this.shadeOf(t, i, e, u), [r, a] = i.row === null ? [e, i.column ?? 0] : [i.row, e], o = c.signs?.[r * c.columns + a] === 1;
-			n > 2 && l(u, e, _(g(s.scale, n, o)));
+			n > 2 && l(u, e, v(_(s.scale, n, o)));
 		}
 		for (let t of ["row", "column"]) {
 			let a = i[t];
@@ -1394,19 +1409,19 @@ var G = 25, K = 30, q = 13.5, J = 40, Ie = .04, Le = class {
 		t - K < n ? this.element.scrollTop = t - K : t + G + 8 > n + r && (this.element.scrollTop = t + G + 8 - r);
 	}
 };
-function Re(e, t, n) {
+function ze(e, t, n) {
 	let { weights: r } = e;
 	return Array.from({ length: r.rows }, (e, n) => [Math.abs(r.at(n, t)), n]).sort((e, t) => t[0] - e[0]).slice(0, n).map(([, e]) => e);
 }
 // src/weights/pyramid.ts
-var ze = class {
+var Be = class {
 	levels;
 	constructor(e, t) {
 		let { rows: n, columns: r, signs: i } = e;
 		this.levels = [{
 			rows: n,
 			columns: r,
-			values: Be(e, t),
+			values: Ve(e, t),
 			signs: i
 		}];
 	}
@@ -1416,11 +1431,11 @@ var ze = class {
 		return [this.level(t), t];
 	}
 	level(e) {
-		for (; this.levels.length <= e;) this.levels.push(Ve(this.levels[this.levels.length - 1]));
+		for (; this.levels.length <= e;) this.levels.push(He(this.levels[this.levels.length - 1]));
 		return this.levels[e];
 	}
 };
-function Be(e, t) {
+function Ve(e, t) {
 	if (t === "row") return e.shares;
 	let n = new Uint8Array(e.shares.length), r = e.top || 1;
 	for (let t = 0, i = 0; t < e.rows; t++) {
@@ -1429,7 +1444,7 @@ function Be(e, t) {
 	}
 	return n;
 }
-function Ve(e) {
+function He(e) {
 	let t = Math.ceil(e.rows / 2), n = Math.ceil(e.columns / 2), r = new Uint8Array(t * n), i = e.signs && new Uint8Array(t * n);
 	for (let t = 0; t < e.rows; t++) {
 		let [a, o] = [t * e.columns, (t >> 1) * n];
@@ -1446,7 +1461,7 @@ function Ve(e) {
 	};
 }
 // src/views/matrix.ts
-var Y = 12, He = 44, Ue = class {
+var Y = 12, Ue = 44, We = 34, Ge = class {
 	hearing;
 	surface = new B((e) => this.paint(e));
 	element;
@@ -1478,13 +1493,13 @@ var Y = 12, He = 44, Ue = class {
 			role: "application",
 			"aria-label": t.matrixLabel
 		}, n);
-		this.element = C("div", { class: "mf-stage" }, a, i), a.addEventListener("keydown", this.key), n.addEventListener("wheel", this.wheel, { passive: !1 }), n.addEventListener("pointerdown", this.press), n.addEventListener("pointermove", this.move);
+		this.element = C("div", { class: "mf-stage mf-zoomable" }, a, i), a.addEventListener("keydown", this.key), n.addEventListener("wheel", this.wheel, { passive: !1 }), n.addEventListener("pointerdown", this.press), n.addEventListener("pointermove", this.move);
 		for (let e of ["pointerup", "pointercancel"]) n.addEventListener(e, this.release);
 		n.addEventListener("pointerleave", () => this.point(null)), n.addEventListener("dblclick", () => this.hearing.open()), new ResizeObserver(() => this.fit()).observe(this.element);
 	}
 	show(e, t) {
 		let n = this.picture;
-		this.picture = e, this.pyramid = new ze(e.weights, e.brightness), this.chosen = t, this.pointed = null, n && n.weights.rows === e.weights.rows && n.weights.columns === e.weights.columns ? this.surface.redraw() : this.fit();
+		this.picture = e, this.pyramid = new Be(e.weights, e.brightness), this.chosen = t, this.pointed = null, n && n.weights.rows === e.weights.rows && n.weights.columns === e.weights.columns ? this.surface.redraw() : this.fit();
 	}
 	choose(e) {
 		this.chosen = e, this.surface.redraw();
@@ -1495,7 +1510,7 @@ var Y = 12, He = 44, Ue = class {
 			width: 1,
 			height: 1
 		};
-		let t = this.exportCell(e), [n, r] = this.gutters(e, t);
+		let t = this.exportCell(e), [n, r] = this.gutters(e, t, !1);
 		return {
 			width: Math.ceil(n + e.weights.columns * t + 12),
 			height: Math.ceil(r + e.weights.rows * t + 12)
@@ -1515,24 +1530,24 @@ var Y = 12, He = 44, Ue = class {
 		let t = Math.max(e.weights.rows, e.weights.columns, 1);
 		return t <= 64 ? 22 : t <= 160 ? 12 : t <= 600 ? 3 : Math.max(.25, 2048 / t);
 	}
-	gutters(e, t) {
-		let n = (n) => {
+	gutters(e, t, n = !0) {
+		let r = (n) => {
 			let r = 24;
 			for (let t of n.labels.slice(0, 400)) r = Math.max(r, F(M(t), Y, e.theme.font));
 			return Math.min(r + 14, t < 4 ? 84 : 128, Math.max(64, this.surface.width * .24));
-		};
-		return [n(e.rows), n(e.columns)];
+		}, i = r(e.rows), a = n ? Math.max(0, this.surface.width - i - e.weights.columns * t - 12) : 0;
+		return [i + Math.floor(a / 2), r(e.columns)];
 	}
 	fit() {
-		let { picture: e } = this, t = this.element.clientWidth;
-		if (!e || !t) return;
+		let { picture: e } = this, t = this.element.clientWidth - We;
+		if (!e || t <= 0) return;
 		this.surface.width = t;
-		let n = this.fitting(e, t), r = this.gutters(e, n)[1], i = Math.max(320, Math.min(720, innerHeight - 200));
+		let n = this.fitting(e, t), [, r] = this.gutters(e, n), i = Math.max(320, Math.min(720, innerHeight - 200));
 		this.surface.resize(t, Math.min(i, r + e.weights.rows * n + 12)), this.whole();
 	}
 	fitting(e, t) {
-		let { rows: n, columns: r } = e.weights, [i, a] = this.gutters(e, 20), o = Math.max(320, Math.min(720, innerHeight - 200));
-		return Math.min(He, (t - i - 12) / r, (o - a - 12) / n);
+		let { rows: n, columns: r } = e.weights, [i, a] = this.gutters(e, 20, !1), o = Math.max(320, Math.min(720, innerHeight - 200));
+		return Math.min(Ue, (t - i - 12) / r, (o - a - 12) / n);
 	}
 	whole() {
 		this.picture && (this.place = {
@@ -1544,7 +1559,7 @@ var Y = 12, He = 44, Ue = class {
 	zoom(e, t, n) {
 		let { picture: r, place: i } = this;
 		if (!r) return;
-		let a = this.fitting(r, this.surface.width), o = Math.max(a, Math.min(Math.max(He, a), i.cell * e)), [s, c] = this.gutters(r, i.cell), [l, u] = [(this.chosen.column ?? -1) + .5, (this.chosen.row ?? -1) + .5], d = t === void 0 ? l > 0 ? l : i.column : i.column + (t - s) / i.cell, f = n === void 0 ? u > 0 ? u : i.row : i.row + (n - c) / i.cell, [p, m] = this.gutters(r, o), h = t === void 0 ? l > 0 ? (this.surface.width - p) / 2 : 0 : t - p, g = n === void 0 ? u > 0 ? (this.surface.height - m) / 2 : 0 : n - m;
+		let a = this.fitting(r, this.surface.width), o = Math.max(a, Math.min(Math.max(Ue, a), i.cell * e)), [s, c] = this.gutters(r, i.cell), [l, u] = [(this.chosen.column ?? -1) + .5, (this.chosen.row ?? -1) + .5], d = t === void 0 ? l > 0 ? l : i.column : i.column + (t - s) / i.cell, f = n === void 0 ? u > 0 ? u : i.row : i.row + (n - c) / i.cell, [p, m] = this.gutters(r, o), h = t === void 0 ? l > 0 ? (this.surface.width - p) / 2 : 0 : t - p, g = n === void 0 ? u > 0 ? (this.surface.height - m) / 2 : 0 : n - m;
 		this.place = {
 			cell: o,
 			column: d - h / o,
@@ -1562,10 +1577,10 @@ var Y = 12, He = 44, Ue = class {
 		t && this.strokes(new R(e, t.theme.font), t, this.place, this.surface.width, this.surface.height, e);
 	}
 	strokes(e, t, n, r, i, a) {
-		let { theme: o, weights: s } = t, { cell: c } = n, [l, u] = this.gutters(t, c);
+		let { theme: o, weights: s } = t, { cell: c } = n, [l, u] = this.gutters(t, c, a !== void 0);
 		if (!this.pyramid || !s.rows || !s.columns) return;
 		let [d, f] = this.pyramid.at(c), p = c * 2 ** f, [m, h] = [Math.floor(n.column / 2 ** f), Math.floor(n.row / 2 ** f)], g = Math.min(d.columns - m, Math.ceil((r - l) / p) + 1), _ = Math.min(d.rows - h, Math.ceil((i - u) / p) + 1), v = l + m * p - n.column * c, y = u + h * p - n.row * c;
-		if (a?.save(), a && (a.beginPath(), a.rect(l, u, r - l, i - u), a.clip()), e.picture(ie(d, o, m, h, g, _), v, y, g * p, _ * p), c >= 9) {
+		if (a?.save(), a && (a.beginPath(), a.rect(l, u, r - l, i - u), a.clip()), e.picture(ae(d, o, m, h, g, _), v, y, g * p, _ * p), c >= 9) {
 			for (let t = 1; t < g; t++) e.rectangle(v + t * c - .5, y, 1, _ * c, o.ground);
 			for (let t = 1; t < _; t++) e.rectangle(v, y + t * c - .5, g * c, 1, o.ground);
 		}
@@ -1588,7 +1603,7 @@ var Y = 12, He = 44, Ue = class {
 			colour: e || !t && l === 1 ? c.ink : c.soft
 		});
 		u(t.rows, n.row, i - o, s.row, (t, n, r, s) => {
-			t < -2 || o + t > i || e.write(a - 7, o + t, I(n, Y, c.font, a - 12), {
+			t < -2 || o + t > i || e.write(a - 7, o + t, I(n, Y, c.font, 122), {
 				...d(r, s),
 				align: "end"
 			});
@@ -1667,7 +1682,7 @@ var Y = 12, He = 44, Ue = class {
 		let [i, a] = this.gutters(n, r.cell), [o, s] = [(this.surface.width - i - 12) / r.cell, (this.surface.height - a - 12) / r.cell];
 		r.column = Math.max(t + 1 - o, Math.min(r.column, t)), r.row = Math.max(e + 1 - s, Math.min(r.row, e)), this.bound();
 	}
-}, We = class {
+}, Ke = class {
 	hearing;
 	surface = new B((e) => this.paint(e));
 	chips = C("div", { class: "mf-chips" });
@@ -1751,17 +1766,17 @@ var Y = 12, He = 44, Ue = class {
 		let { picture: r } = this;
 		if (!r) return;
 		let [i, a] = this.grid(), { weights: o, theme: s } = r, c = this.row(), [l, u] = [t / a, n / i];
-		if (this.bitmap && e.picture(Ge(this.bitmap, c === null ? 1 : .55, s.ground), 0, 0, t, n), c !== null && c < o.rows) {
-			let r = ie({
+		if (this.bitmap && e.picture(qe(this.bitmap, c === null ? 1 : .55, s.ground), 0, 0, t, n), c !== null && c < o.rows) {
+			let r = ae({
 				rows: i,
 				columns: a,
 				values: this.patches(c, i * a),
 				signs: null
 			}, s, 0, 0, a, i);
-			e.picture(Ke(r, this.patches(c, i * a)), 0, 0, t, n);
+			e.picture(Je(r, this.patches(c, i * a)), 0, 0, t, n);
 		}
 		let d = (t, n, r) => e.frame(t % a * l + 1, Math.floor(t / a) * u + 1, l - 2, u - 2, n, r);
-		this.pointed !== null && d(this.patchOf(this.pointed), s.ink, 1), this.chosen.row !== null && this.patchOf(this.chosen.row) >= 0 && d(this.patchOf(this.chosen.row), s.second, 2.5), e.frame(.5, .5, t - 1, n - 1, _(g(s.scale, 30)), 1);
+		this.pointed !== null && d(this.patchOf(this.pointed), s.ink, 1), this.chosen.row !== null && this.patchOf(this.chosen.row) >= 0 && d(this.patchOf(this.chosen.row), s.second, 2.5), e.frame(.5, .5, t - 1, n - 1, v(_(s.scale, 30)), 1);
 	}
 	patches(e, t) {
 		let { weights: n, columns: r } = this.picture, i = new Uint8Array(t), a = 1;
@@ -1813,13 +1828,13 @@ var Y = 12, He = 44, Ue = class {
 		e.preventDefault();
 	};
 };
-function Ge(e, t, n) {
+function qe(e, t, n) {
 	let r = document.createElement("canvas");
 	[r.width, r.height] = [e.width, e.height];
 	let i = r.getContext("2d");
 	return i && (i.fillStyle = n, i.fillRect(0, 0, r.width, r.height), i.globalAlpha = t, i.drawImage(e, 0, 0)), r;
 }
-function Ke(e, t) {
+function Je(e, t) {
 	let n = e.getContext("2d");
 	if (!n) return e;
 	let r = n.getImageData(0, 0, e.width, e.height);
@@ -1827,7 +1842,7 @@ function Ke(e, t) {
 	return n.putImageData(r, 0, 0), e;
 }
 // src/weights/positions.ts
-function qe(e, t) {
+function Ye(e, t) {
 	let { rows: n, columns: r, shares: i, tops: a } = e, o = new Float64Array(2 * t + 1), s = new Uint32Array(2 * t + 1), c = new Float32Array(r);
 	for (let e = 0; e < n; e++) {
 		let l = a[e] / 255, u = e * r;
@@ -1841,7 +1856,7 @@ function qe(e, t) {
 	};
 }
 // src/views/positions.ts
-var Je = 16, Ye = 150, X = 12, Z = 44, Xe = class {
+var Xe = 16, Ze = 150, X = 12, Z = 44, Qe = class {
 	surface = new B((e) => this.paint(e));
 	table = C("div", { class: "mf-unseen" });
 	element = C("div", { class: "mf-stage" });
@@ -1851,7 +1866,7 @@ var Je = 16, Ye = 150, X = 12, Z = 44, Xe = class {
 		this.surface.canvas.setAttribute("aria-hidden", "true"), this.element.append(this.surface.canvas, this.table), this.surface.canvas.addEventListener("pointermove", (t) => e.point(this.find(t))), this.surface.canvas.addEventListener("pointerleave", () => e.point(null)), new ResizeObserver(() => this.fit()).observe(this.element);
 	}
 	show(e) {
-		this.picture = e, this.found = qe(e.weights, this.reach(e)), this.tell(e, this.found), this.fit();
+		this.picture = e, this.found = Ye(e.weights, this.reach(e)), this.tell(e, this.found), this.fit();
 	}
 	choose() {}
 	size() {
@@ -1865,7 +1880,7 @@ var Je = 16, Ye = 150, X = 12, Z = 44, Xe = class {
 		this.picture && e.rectangle(0, 0, t, n, this.picture.theme.ground), this.strokes(e, t);
 	}
 	reach(e) {
-		return Math.max(1, Math.min(Je, Math.max(e.weights.rows, e.weights.columns) - 1));
+		return Math.max(1, Math.min(Xe, Math.max(e.weights.rows, e.weights.columns) - 1));
 	}
 	height() {
 		return 402 + (this.picture && this.picture.columns.labels.length <= 60 ? 96 : 30);
@@ -1879,12 +1894,12 @@ var Je = 16, Ye = 150, X = 12, Z = 44, Xe = class {
 	strokes(e, t) {
 		let { picture: n, found: r } = this;
 		if (!n || !r) return;
-		let { theme: i, words: a, columns: o } = n, s = _(g(i.scale, i.dark ? 165 : 160)), c = _(g(i.scale, 150, !0)), l = (t, n) => e.write(0, t, n, {
+		let { theme: i, words: a, columns: o } = n, s = v(_(i.scale, i.dark ? 165 : 160)), c = v(_(i.scale, 150, !0)), l = (t, n) => e.write(0, t, n, {
 			size: 13,
 			colour: i.ink,
 			weight: 600
 		}), u = (n, r) => {
-			e.rectangle(Z, n, t - Z, 1, i.rule), e.write(36, n - Ye + 6, Ze(r), {
+			e.rectangle(Z, n, t - Z, 1, i.rule), e.write(36, n - Ze + 6, $e(r), {
 				size: X,
 				colour: i.soft,
 				align: "end"
@@ -1907,12 +1922,12 @@ var Je = 16, Ye = 150, X = 12, Z = 44, Xe = class {
 				});
 			}
 		}), u(176, f), l(226, a.receivedTitle);
-		let h = Math.max(1e-9, ...Array.from(r.received, Math.abs)), v = (t - Z) / Math.max(1, r.received.length), y = v > 6 ? 2 : 0;
+		let h = Math.max(1e-9, ...Array.from(r.received, Math.abs)), g = (t - Z) / Math.max(1, r.received.length), y = g > 6 ? 2 : 0;
 		r.received.forEach((t, n) => {
 			let r = Math.abs(t) / h * 146;
-			if (e.rectangle(Z + n * v + y / 2, 390 - r, Math.max(1, v - y), r, t < 0 ? c : s), o.labels.length > 60 || v < 13) return;
+			if (e.rectangle(Z + n * g + y / 2, 390 - r, Math.max(1, g - y), r, t < 0 ? c : s), o.labels.length > 60 || g < 13) return;
 			let a = I(M(o.labels[n]), X, i.font, 84);
-			e.write(Z + (n + .5) * v, 398, a, {
+			e.write(Z + (n + .5) * g, 398, a, {
 				size: X,
 				colour: i.soft,
 				align: "end",
@@ -1937,7 +1952,7 @@ var Je = 16, Ye = 150, X = 12, Z = 44, Xe = class {
 			e !== null && n.append(C("tr", {}, C("th", { scope: "row" }, String(r - t.reach)), C("td", {}, e.toFixed(4))));
 		}), this.table.replaceChildren(n);
 	}
-}, Ze = (e) => e >= .1 ? e.toFixed(2) : e.toPrecision(1), Qe = 16, $e = 30, et = 760, tt = class {
+}, $e = (e) => e >= .1 ? e.toFixed(2) : e.toPrecision(1), et = 16, tt = 30, nt = 760, rt = class {
 	hearing;
 	label;
 	element = C("div", { class: "mf-scroll mf-reading" });
@@ -2015,14 +2030,14 @@ var Je = 16, Ye = 150, X = 12, Z = 44, Xe = class {
 		if (a === null || a >= n.rows) return ["", ""];
 		let o = a * n.columns + t, s = i === "row" ? n.shares[o] : n.shares[o] * n.tops[a] / (n.top || 1);
 		if (s < 1) return ["", ""];
-		let c = g(r.scale, s, n.signs?.[o] === 1);
-		return [_(c), v(c)];
+		let c = _(r.scale, s, n.signs?.[o] === 1);
+		return [v(c), y(c)];
 	}
 	size() {
 		let e = 0;
 		return this.lay((t, n) => e = n), {
 			width: 792,
-			height: e + $e + 8
+			height: e + tt + 8
 		};
 	}
 	draw(e) {
@@ -2032,7 +2047,7 @@ var Je = 16, Ye = 150, X = 12, Z = 44, Xe = class {
 		e.rectangle(0, 0, n, r, t.theme.ground), this.lay((n, r, i, a, o) => {
 			let [s, c] = this.shade(t, o);
 			s && e.rectangle(n, r - 12, a + 8, 24, s), o === this.chosen.row && e.frame(n, r - 12, a + 8, 24, t.theme.accent, 1.5), e.write(n + 4, r, i, {
-				size: Qe,
+				size: et,
 				colour: c || t.theme.ink
 			});
 		});
@@ -2040,8 +2055,8 @@ var Je = 16, Ye = 150, X = 12, Z = 44, Xe = class {
 	lay(e) {
 		let { picture: t } = this, [n, r] = [16, 31];
 		t?.columns.labels.forEach((i, a) => {
-			let o = M(i), s = F(o, Qe, t.theme.font);
-			n + s + 8 > et && n > 16 && ([n, r] = [16, r + $e]), e(n, r, o, s, a), n += s + 12;
+			let o = M(i), s = F(o, et, t.theme.font);
+			n + s + 8 > nt && n > 16 && ([n, r] = [16, r + tt]), e(n, r, o, s, a), n += s + 12;
 		});
 	}
 	key = (e) => {
@@ -2067,7 +2082,7 @@ var Je = 16, Ye = 150, X = 12, Z = 44, Xe = class {
 		else return;
 		e.preventDefault();
 	};
-}, nt = class e {
+}, it = class e {
 	labels;
 	length;
 	labelOf;
@@ -2090,28 +2105,28 @@ var Je = 16, Ye = 150, X = 12, Z = 44, Xe = class {
 				return;
 			}
 			let c = r[r.length - 1];
-			c.tokens.push(a), c.part = "", c.text = rt(t, c.tokens);
+			c.tokens.push(a), c.part = "", c.text = at(t, c.tokens);
 		}), new e(r, t.tokens.length);
 	}
 	get plain() {
 		return this.labels.length === this.length;
 	}
 };
-function rt(e, t) {
+function at(e, t) {
 	let n = e.tokens[t[0]].start, r = e.tokens[t[t.length - 1]].end;
 	if (r > n) {
-		let t = at(e).slice(n, r).join("");
+		let t = st(e).slice(n, r).join("");
 		if (t.trim()) return t;
 	}
 	return t.map((t) => e.tokens[t]).filter(({ part: e }) => !e || e[0] === 1).map(({ text: e }) => e).join("");
 }
-var it = /* @__PURE__ */ new WeakMap();
-function at(e) {
-	let t = it.get(e);
-	return t || it.set(e, t = Array.from(e.text)), t;
+var ot = /* @__PURE__ */ new WeakMap();
+function st(e) {
+	let t = ot.get(e);
+	return t || ot.set(e, t = Array.from(e.text)), t;
 }
 // src/weights/regroup.ts
-function ot(e, t, n) {
+function ct(e, t, n) {
 	if (t.plain && n.plain) return e;
 	let [r, i] = [t.labels.length, n.labels.length], o = new Float32Array(r * i), s = new Float32Array(i);
 	return t.labels.forEach((t, r) => {
@@ -2127,7 +2142,7 @@ function ot(e, t, n) {
 	}), a.of(o, r, i);
 }
 // src/panels/legend.ts
-var Q = 128, st = class {
+var Q = 128, lt = class {
 	low = C("span", {});
 	high = C("span", {});
 	canvas = C("canvas", {
@@ -2138,18 +2153,18 @@ var Q = 128, st = class {
 	});
 	element = C("div", { class: "mf-small mf-legend" }, this.low, this.canvas, this.high);
 	show(e, t) {
-		let { weights: n, brightness: r, theme: i } = e, a = r === "head" ? O(n.top) : `${t.strong} (${t.brightnesses.row})`;
+		let { weights: n, brightness: r, theme: i } = e, a = r === "head" ? O(n.top) : t.strong;
 		this.low.textContent = n.signs ? `−${r === "head" ? a : ""}` : t.weak, this.high.textContent = n.signs ? `+${r === "head" ? a : ""}` : a;
 		let o = this.canvas.getContext("2d");
 		if (!o) return;
 		let s = o.createImageData(Q, 1);
 		for (let e = 0; e < Q; e++) {
-			let t = e / 127, r = n.signs ? g(i.scale, 255 * Math.abs(2 * t - 1), t < .5) : g(i.scale, 255 * t);
+			let t = e / 127, r = n.signs ? _(i.scale, 255 * Math.abs(2 * t - 1), t < .5) : _(i.scale, 255 * t);
 			s.data.set([...r, 255], 4 * e);
 		}
 		o.putImageData(s, 0, 0);
 	}
-}, ct = class {
+}, ut = class {
 	desk;
 	store;
 	words;
@@ -2162,7 +2177,8 @@ var Q = 128, st = class {
 		class: "mf-readout",
 		"aria-live": "polite"
 	});
-	legend = new st();
+	legend = new lt();
+	brightness;
 	views = /* @__PURE__ */ new Map();
 	view = null;
 	viewName = null;
@@ -2183,12 +2199,19 @@ var Q = 128, st = class {
 			class: "mf-exports",
 			role: "group",
 			"aria-label": n.exporting
-		}, a("SVG", n.exportAs("SVG"), (e, t) => Me(e, t, o())), a("PNG", n.exportAs("PNG"), (e, t) => Ne(e, t, o())), a("JSON", n.exportData, (e, t) => this.recording && this.state && Pe(this.recording, this.state, t, o()))), c = C("div", { class: "mf-row mf-between mf-foot" }, this.legend.element, s);
+		}, a("SVG", n.exportAs("SVG"), (e, t) => Ne(e, t, o())), a("PNG", n.exportAs("PNG"), (e, t) => Pe(e, t, o())), a("JSON", n.exportData, (e, t) => this.recording && this.state && Fe(this.recording, this.state, t, o())));
+		this.brightness = new w(n.brightness, (e) => t.set({ brightness: e }));
+		let c = C("div", { class: "mf-row mf-between mf-foot" }, C("div", { class: "mf-row" }, this.legend.element, this.brightness.element), s);
 		this.element = C("div", { class: "mf-pane" }, this.caption, this.stage, this.readout, c);
 	}
 	async show(e, t, r, i, a) {
 		this.state = e, this.recording = t, this.caption.hidden = !a, this.caption.textContent = r ? `${this.words.difference}: ${this.words.differenceHint}` : L(t);
-		let { attention: o, layer: s, head: c, what: l, view: u, target: d, shown: f, brightness: p } = e, m = JSON.stringify([
+		let { attention: o, layer: s, head: c, what: l, view: u, target: d, shown: f } = e, p = r ? "head" : e.brightness;
+		this.brightness.set(["row", "head"].map((e) => ({
+			value: e,
+			label: this.words.brightnesses[e]
+		})), p), this.brightness.element.hidden = u === "positions" || u === "picture" || r !== null, this.legend.element.hidden = u === "positions";
+		let m = JSON.stringify([
 			t.id,
 			r?.id,
 			o,
@@ -2206,9 +2229,9 @@ var Q = 128, st = class {
 		try {
 			let [a, s] = await Promise.all([this.desk.weights(t, e), r ? this.desk.weights(r, e) : null]);
 			if (this.wanted !== m) return;
-			let { queries: c, keys: l } = n(t, o), [d, h] = [t.sequences[c], t.sequences[l]], g = nt.of(d, f), _ = d === h ? g : nt.of(h, f), v = ot(a, g, _);
+			let { queries: c, keys: l } = n(t, o), [d, h] = [t.sequences[c], t.sequences[l]], g = it.of(d, f), _ = d === h ? g : it.of(h, f), v = ct(a, g, _);
 			this.picture = {
-				weights: s ? v.minus(ot(s, g, _)) : v,
+				weights: s ? v.minus(ct(s, g, _)) : v,
 				rows: g,
 				columns: _,
 				from: d,
@@ -2253,7 +2276,7 @@ var Q = 128, st = class {
 			point: (e) => this.read(e ?? this.chosen()),
 			open: this.open
 		};
-		return e === "matrix" ? new Ue(n, t) : e === "text" ? new tt(n, t.textLabel) : e === "picture" ? new We(n, t.pictureLabel) : e === "positions" ? new Xe(n) : new Le(n, t.linesLabel);
+		return e === "matrix" ? new Ge(n, t) : e === "text" ? new rt(n, t.textLabel) : e === "picture" ? new Ke(n, t.pictureLabel) : e === "positions" ? new Qe(n) : new Re(n, t.linesLabel);
 	}
 	read({ row: e, column: t }) {
 		let { picture: n, words: r } = this;
@@ -2261,7 +2284,13 @@ var Q = 128, st = class {
 			this.readout.textContent = "";
 			return;
 		}
-		let { weights: i, rows: a, columns: o } = n, s = (e) => M(a.labels[e]), c = (e) => M(o.labels[e]);
+		let { weights: i, rows: a, columns: o } = n;
+		if (this.viewName === "positions") {
+			let n = t === null ? 0 : Array.from({ length: i.rows }, (e, n) => i.at(n, t)).reduce((e, t) => e + t, 0) / i.rows;
+			this.readout.textContent = t === null || e !== null ? "" : `${M(o.labels[t])} ${O(n)}`;
+			return;
+		}
+		let s = (e) => M(a.labels[e]), c = (e) => M(o.labels[e]);
 		if (e !== null && t !== null) this.readout.textContent = `${r.looksAt(s(e), c(t))}: ${O(i.at(e, t))}`;
 		else if (e !== null) {
 			let t = i.strongest(e, 5).map((t) => `${c(t)} ${O(i.at(e, t))}`);
@@ -2269,21 +2298,21 @@ var Q = 128, st = class {
 		} else if (t !== null) {
 			let e = Array.from({ length: i.rows }, (e, n) => [i.at(n, t), n]).sort((e, t) => t[0] - e[0]).slice(0, 5).map(([e, t]) => `${s(t)} ${O(e)}`);
 			this.readout.textContent = r.lookedAt(c(t), e.join("   "));
-		} else this.readout.textContent = this.viewName === "positions" ? "" : this.viewName === "picture" ? r.chooseInPicture : r.chooseToken;
+		} else this.readout.textContent = this.viewName === "picture" ? r.chooseInPicture : r.chooseToken;
 	}
-}, lt = [
+}, dt = [
 	"head",
 	"rollout",
 	"gradient",
 	"lens",
 	"written"
-], ut = [
+], ft = [
 	"lines",
 	"matrix",
 	"text",
 	"picture",
 	"positions"
-], dt = class {
+], pt = class {
 	desk;
 	store;
 	words;
@@ -2293,7 +2322,6 @@ var Q = 128, st = class {
 	second;
 	whats;
 	views;
-	brightness;
 	target;
 	words_;
 	specials;
@@ -2313,13 +2341,13 @@ var Q = 128, st = class {
 	written;
 	asked = "";
 	constructor(e, t, r, i, a, o) {
-		this.desk = e, this.store = t, this.words = r, this.fail = o, this.whats = new E(r.what, lt.map((e) => ({
+		this.desk = e, this.store = t, this.words = r, this.fail = o, this.whats = new E(r.what, dt.map((e) => ({
 			value: e,
 			label: r.whats[e]
-		})), (e) => t.set({ what: e })), this.whats.element.classList.add("mf-tabs"), this.views = new E(r.view, ut.map((e) => ({
+		})), (e) => t.set({ what: e })), this.whats.element.classList.add("mf-tabs"), this.views = new E(r.view, ft.map((e) => ({
 			value: e,
 			label: r.views[e]
-		})), (e) => t.set({ view: e })), this.brightness = new w(r.brightness, (e) => t.set({ brightness: e })), this.target = new w(r.target, (e) => t.set({ target: Number(e) }));
+		})), (e) => t.set({ view: e })), this.target = new w(r.target, (e) => t.set({ target: Number(e) }));
 		let s = () => t.state.shown;
 		this.words_ = new T(r.mergeWords, (e) => t.set({ shown: {
 			...s(),
@@ -2349,34 +2377,35 @@ var Q = 128, st = class {
 			title: t,
 			onclick: () => this.step(n)
 		}, e);
-		this.headTools = C("div", { class: "mf-row" }, c("←", r.previousHead, -1), c("→", r.nextHead, 1), this.switchHead, this.switchLayer), this.tools = C("div", { class: "mf-row mf-tools" }, this.views.element, this.target.element, this.words_.element, this.specials.element, this.firstToken.element, this.difference.element, this.differenceNot, this.brightness.element), this.first = new ct(e, t, r, a, o), this.second = new ct(e, t, r, a, o), this.lens = new Oe(r), this.written = new we(r, (e) => t.set({ query: e })), this.element = C("section", {
+		this.headTools = C("div", { class: "mf-row" }, c("←", r.previousHead, -1), c("→", r.nextHead, 1), this.switchHead, this.switchLayer), this.tools = C("div", { class: "mf-row mf-tools" }, this.views.element, this.target.element, this.words_.element, this.specials.element, this.firstToken.element, this.difference.element, this.differenceNot), this.first = new ut(e, t, r, a, o), this.second = new ut(e, t, r, a, o), this.lens = new ke(r), this.written = new Te(r, (e) => t.set({ query: e })), this.element = C("section", {
 			class: "mf-card mf-stagecard",
 			"aria-label": r.attention
 		}, this.whats.element, C("div", { class: "mf-row mf-between mf-heading" }, this.title, this.headTools), this.scores, this.about, this.tools, this.panes, this.others);
 	}
 	show(e, t, i, a, o) {
 		let { words: s } = this, c = n(t, e.attention), l = e.what === "head" || e.what === "rollout" || e.what === "gradient";
-		this.whats.set(e.what, (e) => ft(t, c, e)), this.views.set(e.view, (e) => $(t, c).includes(e));
+		this.whats.set(e.what, (e) => mt(t, c, e)), this.views.set(e.view, (e) => $(t, c).includes(e));
 		let u = e.off.some(([t, n, r]) => t === c.name && n === e.layer && r === e.head), d = e.off.filter(([t, n]) => t === c.name && n === e.layer).length;
 		this.title.textContent = e.what === "head" ? s.headName(e.layer, e.head) : s.whats[e.what], this.headTools.hidden = e.what !== "head";
 		for (let e of [this.switchHead, this.switchLayer]) e.disabled = !r(t, "off");
-		this.switchHead.title = this.switchLayer.title = r(t, "off") ? "" : s.offNot, this.switchHead.textContent = u ? s.switchOn : s.switchOff, this.switchHead.setAttribute("aria-pressed", String(u)), this.switchLayer.textContent = d === c.heads ? s.switchLayerOn : s.switchLayerOff, this.scores.replaceChildren(...e.what === "head" ? pt(c, e, s) : []), this.about.textContent = s.abouts[e.what], this.about.hidden = !s.abouts[e.what], this.tools.hidden = this.panes.hidden = !l, this.others.hidden = l, l ? this.weigh(e, t, i, c, o) : e.what === "written" ? (this.others.replaceChildren(this.written.element), this.written.show(t, a, o)) : this.askLens(e, t, o);
+		this.switchHead.title = this.switchLayer.title = r(t, "off") ? "" : s.offNot, this.switchHead.textContent = u ? s.switchOn : s.switchOff, this.switchHead.setAttribute("aria-pressed", String(u)), this.switchLayer.textContent = d === c.heads ? s.switchLayerOn : s.switchLayerOff, this.scores.replaceChildren(...e.what === "head" ? ht(c, e, s) : []), this.about.textContent = s.abouts[e.what], this.about.hidden = !s.abouts[e.what], this.tools.hidden = this.panes.hidden = !l, this.others.hidden = l, l ? this.weigh(e, t, i, c, o) : e.what === "written" ? (this.others.replaceChildren(this.written.element), this.written.show(t, a, o)) : this.askLens(e, t, o);
 	}
 	weigh(e, t, n, r, a) {
 		let { words: o } = this, s = $(t, r).includes("picture");
-		this.words_.set(e.shown.words), this.words_.element.hidden = s, this.specials.set(!e.shown.specials), this.firstToken.set(!e.shown.first), this.firstToken.element.hidden = s, this.brightness.set(["row", "head"].map((e) => ({
-			value: e,
-			label: o.brightnesses[e]
-		})), e.brightness), this.brightness.element.hidden = e.view === "positions" || e.view === "picture";
-		let c = t.prediction?.labels ?? [];
-		this.target.element.hidden = e.what !== "gradient", this.target.set(c.map((e, t) => ({
+		this.words_.set(e.shown.words), this.words_.element.hidden = s, this.specials.set(!e.shown.specials), this.firstToken.set(!e.shown.first), this.firstToken.element.hidden = s, this.target.element.hidden = e.what !== "gradient";
+		let c = (t.prediction?.labels ?? []).map((e, t) => ({
 			value: String(t),
-			label: e
-		})), String(e.target));
-		let l = n !== null && i(t, n, r.name);
-		this.difference.element.hidden = n === null, this.difference.set(e.difference && l, !l), this.differenceNot.textContent = n !== null && !l ? o.differenceNot : "";
-		let u = e.difference && l, d = n !== null && !u;
-		this.panes.classList.toggle("mf-two", d), d === this.panes.contains(this.second.element) && this.panes.contains(this.first.element) || this.panes.replaceChildren(this.first.element, ...d ? [this.second.element] : []), this.first.show(e, t, u ? n : null, a, n !== null), d && n.attentions.some(({ name: e }) => e === r.name) && this.second.show(e, n, null, a, !0);
+			label: j(e)
+		})), l = (e) => this.desk.has("gradient", {
+			recording: t.id,
+			attention: r.name,
+			target: Number(e)
+		});
+		this.target.set(e.what === "gradient" ? c.filter(({ value: e }) => l(e)) : [], String(e.target));
+		let u = n !== null && i(t, n, r.name);
+		this.difference.element.hidden = n === null, this.difference.set(e.difference && u, !u), this.differenceNot.textContent = n !== null && !u ? o.differenceNot : "";
+		let d = e.difference && u, f = n !== null && !d;
+		this.panes.classList.toggle("mf-two", f), f === this.panes.contains(this.second.element) && this.panes.contains(this.first.element) || this.panes.replaceChildren(this.first.element, ...f ? [this.second.element] : []), this.first.show(e, t, d ? n : null, a, n !== null), f && n.attentions.some(({ name: e }) => e === r.name) && this.second.show(e, n, null, a, !0);
 	}
 	askLens(e, t, n) {
 		this.others.contains(this.lens.element) || this.others.replaceChildren(this.lens.element);
@@ -2406,10 +2435,10 @@ function $(e, t) {
 		"positions"
 	];
 }
-function ft(e, t, n) {
+function mt(e, t, n) {
 	return n === "head" ? !0 : n === "written" ? e.written !== null : r(e, n, n === "lens" ? void 0 : t.name);
 }
-function pt(t, n, r) {
+function ht(t, n, r) {
 	return e.flatMap((e) => {
 		let i = t.scores[e], a = i?.[n.layer]?.[n.head];
 		if (!i || a == null) return [];
@@ -2418,7 +2447,7 @@ function pt(t, n, r) {
 	});
 }
 // src/state.ts
-var mt = class {
+var gt = class {
 	current;
 	listeners = /* @__PURE__ */ new Set();
 	constructor(e) {
@@ -2438,7 +2467,7 @@ var mt = class {
 	listen(e) {
 		this.listeners.add(e);
 	}
-}, ht = {
+}, _t = {
 	viewer: "Attention viewer",
 	language: "Language",
 	theme: "Colours",
@@ -2519,8 +2548,8 @@ var mt = class {
 	view: "View",
 	mergeWords: "Whole words",
 	hideSpecials: "Hide special tokens",
-	hideFirst: "Hide the first token",
-	brightness: "Brightness",
+	hideFirst: "Hide first token",
+	brightness: "measured",
 	brightnesses: {
 		row: "within its row",
 		head: "within the head"
@@ -2602,14 +2631,14 @@ var mt = class {
 		separator: "Separator",
 		induction: "Induction"
 	},
-	rank: (e, t) => `${gt(e)} of ${t}`,
+	rank: (e, t) => `${vt(e)} of ${t}`,
 	weak: "0",
 	strong: "largest",
 	failed: "That did not work",
 	noRecordings: "There is nothing to look at: the page holds no recording.",
 	notHere: "not in this page"
 };
-function gt(e) {
+function vt(e) {
 	return `${e}${e % 100 >= 11 && e % 100 <= 13 ? "th" : [
 		"th",
 		"st",
@@ -2617,8 +2646,8 @@ function gt(e) {
 		"rd"
 	][e % 10] ?? "th"}`;
 }
-var _t = {
-	en: ht,
+var yt = {
+	en: _t,
 	ko: {
 		viewer: "어텐션 뷰어",
 		language: "언어",
@@ -2701,7 +2730,7 @@ var _t = {
 		mergeWords: "단어로 합치기",
 		hideSpecials: "특수 토큰 숨기기",
 		hideFirst: "첫 토큰 숨기기",
-		brightness: "밝기 기준",
+		brightness: "기준",
 		brightnesses: {
 			row: "행마다",
 			head: "헤드 전체"
@@ -2790,7 +2819,7 @@ var _t = {
 		noRecordings: "볼 것이 없습니다. 페이지에 기록이 들어 있지 않습니다.",
 		notHere: "이 페이지에 없음"
 	}
-}, vt = class {
+}, bt = class {
 	desk;
 	root = C("div", { class: "mf-viewer" });
 	alert = C("div", {
@@ -2815,32 +2844,32 @@ var _t = {
 		this.setting = {
 			language: r,
 			theme: n.theme ?? "auto"
-		}, this.store = new mt(bt(t.recordings[0], n)), e.replaceChildren(this.root), this.theme = this.dress(), this.panels = this.build(), this.store.listen((e, t) => {
+		}, this.store = new gt(St(t.recordings[0], n)), e.replaceChildren(this.root), this.theme = this.dress(), this.panels = this.build(), this.store.listen((e, t) => {
 			(e.recording !== t.recording || e.attention !== t.attention) && this.settle(e, t), this.show();
-		}), this.stopListening = ne(() => this.redress()), this.show();
+		}), this.stopListening = re(() => this.redress()), this.show();
 	}
 	close() {
 		this.stopListening(), this.root.remove();
 	}
 	get words() {
-		return _t[this.setting.language];
+		return yt[this.setting.language];
 	}
 	dress() {
-		let e = te(this.setting.theme);
-		return this.root.dataset.theme = e ? "dark" : "light", re(this.root, e);
+		let e = ne(this.setting.theme);
+		return this.root.dataset.theme = e ? "dark" : "light", ie(this.root, e);
 	}
 	redress() {
 		this.theme = this.dress(), this.pairShown = "", this.show();
 	}
 	build() {
 		let { desk: e, store: t, words: n } = this;
-		this.root.lang = this.setting.language, this.root.setAttribute("aria-label", n.viewer), this.kind = e.recording(t.state.recording).attentions.map(({ name: e }) => e).join(" "), this.pairShown = "";
+		this.root.lang = this.setting.language, this.root.setAttribute("role", "region"), this.root.setAttribute("aria-label", n.viewer), this.kind = e.recording(t.state.recording).attentions.map(({ name: e }) => e).join(" "), this.pairShown = "";
 		let r = (e) => this.fail(e), i = (e) => this.toggle(e), a = {
-			header: new ve(e, t, n, this.setting, (e) => this.change(e), (e) => this.record(e)),
-			heads: new me(t, n, e.recording(t.state.recording), i),
-			stage: new dt(e, t, n, i, () => this.panels.pair.element.scrollIntoView({ block: "nearest" }), r),
-			prediction: new he(n, (e) => this.switch(e, !1)),
-			pair: new Ce(n)
+			header: new ye(e, t, n, this.setting, (e) => this.change(e), (e) => this.record(e)),
+			heads: new he(t, n, e.recording(t.state.recording), i),
+			stage: new pt(e, t, n, i, () => this.panels.pair.element.scrollIntoView({ block: "nearest" }), r),
+			prediction: new ge(n, (e) => this.switch(e, !1)),
+			pair: new we(n)
 		}, o = C("div", { class: "mf-side" }, a.heads.element, a.prediction.element), s = C("div", { class: "mf-main" }, a.stage.element, a.pair.element);
 		return this.root.replaceChildren(a.header.element, this.alert, C("div", { class: "mf-columns" }, o, s)), a;
 	}
@@ -2872,7 +2901,7 @@ var _t = {
 			query: e.query !== null && e.query < a[0] ? e.query : null,
 			key: e.key !== null && e.key < a[1] ? e.key : null,
 			other: e.other === e.recording ? t.recording === e.recording ? null : t.recording : e.other,
-			what: ft(r, i, e.what) ? e.what : "head",
+			what: mt(r, i, e.what) ? e.what : "head",
 			view: o.includes(e.view) ? e.view : o[0],
 			onlyLayer: null,
 			target: Math.min(e.target, Math.max(0, (r.prediction?.labels.length ?? 1) - 1)),
@@ -2938,7 +2967,7 @@ var _t = {
 			let [t, n] = [a.first.label("rows", o), a.first.label("columns", s)];
 			i.show(e, t || d(u.queries, o), n || d(u.keys, s), this.theme);
 		}, (e) => {
-			this.pairShown === l && i.empty(yt(e));
+			this.pairShown === l && i.empty(this.reason(e));
 		});
 	}
 	async record(e) {
@@ -2956,6 +2985,9 @@ var _t = {
 			this.fail(e);
 		}
 	}
+	reason(e) {
+		return e instanceof s ? `${e.message}: ${this.words.notHere}` : xt(e);
+	}
 	fail(e) {
 		this.alert.hidden = !1;
 		let t = C("button", {
@@ -2964,10 +2996,10 @@ var _t = {
 			"aria-label": "×",
 			onclick: () => this.alert.hidden = !0
 		}, "×");
-		this.alert.replaceChildren(C("span", {}, `${this.words.failed}: ${yt(e)}`), t);
+		this.alert.replaceChildren(C("span", {}, `${this.words.failed}: ${this.reason(e)}`), t);
 	}
-}, yt = (e) => e instanceof Error ? e.message : String(e);
-function bt(e, t) {
+}, xt = (e) => e instanceof Error ? e.message : String(e);
+function St(e, t) {
 	let r = n(e, t.attention ?? ""), i = $(e, r), a = e.sequences[r.queries].tokens.length;
 	return {
 		recording: e.id,
@@ -2994,23 +3026,23 @@ function bt(e, t) {
 		target: 0
 	};
 }
-async function xt(e, t, n) {
-	let r = _t[n.language || ((navigator.language || "").startsWith("ko") ? "ko" : "en")], i = (t) => e.replaceChildren(C("p", {
+async function Ct(e, t, n) {
+	let r = yt[n.language || ((navigator.language || "").startsWith("ko") ? "ko" : "en")], i = (t) => e.replaceChildren(C("p", {
 		class: "mf-viewer mf-wait",
 		role: "status"
 	}, t));
 	i(r.loading);
 	try {
 		let a = (await t.ask("recordings", {})).filter(({ attentions: e }) => e.length > 0);
-		if (a.length) return new vt(e, new d(t, a), n);
+		if (a.length) return new bt(e, new f(t, a), n);
 		i(r.noRecordings);
 	} catch (e) {
-		i(`${r.failed}: ${yt(e)}`);
+		i(`${r.failed}: ${xt(e)}`);
 	}
 	return null;
 }
 // src/source/http.ts
-var St = class {
+var wt = class {
 	base;
 	constructor(e = "") {
 		this.base = e;
@@ -3031,7 +3063,7 @@ var St = class {
 		let r = await n.json().catch(() => null);
 		throw new o(typeof r?.error == "string" ? r.error : `${e}: ${n.status}`);
 	}
-}, Ct = class {
+}, Tt = class {
 	model;
 	waiting = /* @__PURE__ */ new Map();
 	last = 0;
@@ -3070,26 +3102,26 @@ var St = class {
 	};
 };
 // src/index.ts
-function wt(e, t, n = {}) {
+function Et(e, t, n = {}) {
 	let r = null, i = !1;
-	return xt(e, t, n).then((e) => {
+	return Ct(e, t, n).then((e) => {
 		r = e, i && r?.close();
 	}), () => {
 		i = !0, r?.close();
 	};
 }
-function Tt({ model: e, el: t }) {
-	let n = new Ct(e), r = wt(t, n, { language: e.get("language") ?? "" });
+function Dt({ model: e, el: t }) {
+	let n = new Tt(e), r = Et(t, n, { language: e.get("language") ?? "" });
 	return () => {
 		r(), n.close();
 	};
 }
-var Et = { render: Tt };
+var Ot = { render: Dt };
 for (let e of document.querySelectorAll("[data-viewer]")) {
-	let t = e.dataset.viewer === "embedded" ? new oe(document) : new St(e.dataset.base), { language: n, theme: r } = e.dataset;
-	wt(e, t, {
+	let t = e.dataset.viewer === "embedded" ? new se(document) : new wt(e.dataset.base), { language: n, theme: r } = e.dataset;
+	Et(e, t, {
 		language: n,
 		theme: r
 	});
 }
-export { oe as EmbeddedSource, St as HttpSource, Ct as WidgetSource, Et as default, wt as mount };
+export { se as EmbeddedSource, wt as HttpSource, Tt as WidgetSource, Ot as default, Et as mount };

@@ -39,7 +39,7 @@ export function inkOn([red, green, blue]: Rgb): string {
 function ramp(from: number, to: number, chroma: number, hue: number): Uint8Array {
   const curve = (t: number): Lch => ({
     l: from + (to - from) * t,
-    c: chroma * Math.sin(Math.PI * Math.min(1, 0.04 + 0.8 * t)) ** 0.9,
+    c: chroma * Math.sin(Math.PI * 0.84 * t),
     h: hue,
   });
   const steps = 1024;
@@ -71,8 +71,11 @@ function rgb({ l, c, h }: Lch): number[] {
   ].map((value) => Math.round(255 * gamma(Math.max(0, Math.min(1, value)))));
 }
 
-const gamma = (value: number): number => (value <= 0.0031308 ? 12.92 * value : 1.055 * value ** (1 / 2.4) - 0.055);
-const linear = (byte: number): number => {
+function gamma(value: number): number {
+  return value <= 0.0031308 ? 12.92 * value : 1.055 * value ** (1 / 2.4) - 0.055;
+}
+
+function linear(byte: number): number {
   const value = byte / 255;
   return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-};
+}

@@ -58,13 +58,10 @@ export class HeaderPanel {
       element(
         "div",
         { class: "mf-row mf-between" },
-        element("p", { class: "mf-eyebrow" }, words.viewer),
+        element("div", { class: "mf-named" }, this.title, this.facts),
         element("div", { class: "mf-row" }, languages.element, theme.element),
       ),
-      this.title,
-      this.facts,
-      element("div", { class: "mf-row mf-texts" }, this.texts.element, this.other.element, this.swap),
-      this.form,
+      element("div", { class: "mf-row mf-texts" }, this.texts.element, this.other.element, this.swap, this.form),
     );
   }
 

@@ -138,7 +138,7 @@ export class HeadsPanel {
       const cells = part.map((entry) => {
         const cell = this.cells.get(`${entry.layer},${entry.head}`) as Cell;
         const name = this.words.headShort(entry.layer, entry.head);
-        cell.score.textContent = sorted ? (entry.score === null ? name : `${name}  ${percent(entry.score)}`) : "";
+        cell.score.textContent = sorted ? (entry.score === null ? name : `${name}\n${percent(entry.score)}`) : "";
         return cell.button;
       });
       const label = sorted ? null : element("span", { class: "mf-axis", role: "rowheader" }, String(part[0].layer));

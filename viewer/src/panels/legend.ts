@@ -14,7 +14,7 @@ export class Legend {
 
   show(picture: Picture, words: Words): void {
     const { weights, brightness, theme } = picture;
-    const most = brightness === "head" ? percent(weights.top) : `${words.strong} (${words.brightnesses.row})`;
+    const most = brightness === "head" ? percent(weights.top) : words.strong;
     this.low.textContent = weights.signs ? `−${brightness === "head" ? most : ""}` : words.weak;
     this.high.textContent = weights.signs ? `+${brightness === "head" ? most : ""}` : most;
     const context = this.canvas.getContext("2d");

@@ -11,7 +11,7 @@ type Arrangement = "dimension" | "size";
 
 const STRIP = 18;
 const BARS = 110;
-const LEFT = 76;
+const LEFT = 92;
 
 /** Why one weight is what it is: query and key, dimension by dimension, and their products that add up to the score. */
 export class PairPanel {

@@ -1,7 +1,7 @@
 import type { Desk } from "../desk";
 import { lettered } from "../draw/lettering";
 import type { Theme } from "../draw/theme";
-import { element } from "../element";
+import { element, Select } from "../element";
 import { saveJson, savePng, saveSvg } from "../export";
 import { attentionOf, type Recording } from "../recording";
 import type { State, Store, ViewName } from "../state";
@@ -12,6 +12,7 @@ import { PositionsView } from "../views/positions";
 import { TextView } from "../views/text";
 import { percent, type Chosen, type Hearing, type Picture, type View } from "../views/view";
 import { Axis } from "../weights/axis";
+import type { Brightness } from "../weights/pyramid";
 import { regroup } from "../weights/regroup";
 import type { Words } from "../words";
 import { Legend } from "./legend";
@@ -24,6 +25,7 @@ export class Pane {
   private readonly stage = element("div", { class: "mf-view" });
   private readonly readout = element("p", { class: "mf-readout", "aria-live": "polite" });
   private readonly legend = new Legend();
+  private readonly brightness: Select;
   private readonly views = new Map<ViewName, View>();
   private view: View | null = null;
   private viewName: ViewName | null = null;
@@ -50,7 +52,9 @@ export class Pane {
       button("PNG", words.exportAs("PNG"), (view, picture) => savePng(view, picture, file())),
       button("JSON", words.exportData, (_, picture) => this.recording && this.state && saveJson(this.recording, this.state, picture, file())),
     );
-    const foot = element("div", { class: "mf-row mf-between mf-foot" }, this.legend.element, exports);
+    this.brightness = new Select(words.brightness, (value) => store.set({ brightness: value as Brightness }));
+    const scale = element("div", { class: "mf-row" }, this.legend.element, this.brightness.element);
+    const foot = element("div", { class: "mf-row mf-between mf-foot" }, scale, exports);
     this.element = element("div", { class: "mf-pane" }, this.caption, this.stage, this.readout, foot);
   }
 
@@ -60,7 +64,12 @@ export class Pane {
     this.recording = recording;
     this.caption.hidden = !named;
     this.caption.textContent = minus ? `${this.words.difference}: ${this.words.differenceHint}` : name(recording);
-    const { attention, layer, head, what, view, target, shown, brightness } = state;
+    const { attention, layer, head, what, view, target, shown } = state;
+    // Beside its own row's largest, every difference would look large.
+    const brightness = minus ? "head" : state.brightness;
+    this.brightness.set((["row", "head"] as const).map((value) => ({ value, label: this.words.brightnesses[value] })), brightness);
+    this.brightness.element.hidden = view === "positions" || view === "picture" || minus !== null;
+    this.legend.element.hidden = view === "positions";
     const key = JSON.stringify([recording.id, minus?.id, attention, layer, head, what, view, target, shown, brightness, theme.dark]);
     if (key === this.shown) return this.choose();
     this.wanted = key;
@@ -157,6 +166,11 @@ export class Pane {
       return;
     }
     const { weights, rows, columns } = picture;
+    if (this.viewName === "positions") {
+      const mean = column === null ? 0 : Array.from({ length: weights.rows }, (_, index) => weights.at(index, column)).reduce((a, b) => a + b, 0) / weights.rows;
+      this.readout.textContent = column === null || row !== null ? "" : `${lettered(columns.labels[column])} ${percent(mean)}`;
+      return;
+    }
     const from = (index: number) => lettered(rows.labels[index]);
     const to = (index: number) => lettered(columns.labels[index]);
     if (row !== null && column !== null) this.readout.textContent = `${words.looksAt(from(row), to(column))}: ${percent(weights.at(row, column))}`;
@@ -167,6 +181,6 @@ export class Pane {
       const all = Array.from({ length: weights.rows }, (_, index) => [weights.at(index, column), index] as const);
       const parts = all.sort((a, b) => b[0] - a[0]).slice(0, 5).map(([weight, index]) => `${from(index)} ${percent(weight)}`);
       this.readout.textContent = words.lookedAt(to(column), parts.join("   "));
-    } else this.readout.textContent = this.viewName === "positions" ? "" : this.viewName === "picture" ? words.chooseInPicture : words.chooseToken;
+    } else this.readout.textContent = this.viewName === "picture" ? words.chooseInPicture : words.chooseToken;
   }
 }

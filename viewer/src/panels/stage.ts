@@ -1,4 +1,5 @@
 import type { Desk } from "../desk";
+import { visible } from "../draw/lettering";
 import type { Theme } from "../draw/theme";
 import { Check, Choices, element, Select } from "../element";
 import { attentionOf, can, sameTokens, SCORES, type Attention, type Recording, type Written } from "../recording";
@@ -6,7 +7,6 @@ import type { State, Store, ViewName, What } from "../state";
 import { LensView } from "../views/lens";
 import { percent } from "../views/view";
 import { WrittenView } from "../views/written";
-import type { Brightness } from "../weights/pyramid";
 import type { Words } from "../words";
 import { Pane } from "./pane";
 
@@ -20,7 +20,6 @@ export class StagePanel {
   private readonly second: Pane;
   private readonly whats: Choices;
   private readonly views: Choices;
-  private readonly brightness: Select;
   private readonly target: Select;
   private readonly words_: Check;
   private readonly specials: Check;
@@ -51,7 +50,6 @@ export class StagePanel {
     this.whats = new Choices(words.what, WHATS.map((value) => ({ value, label: words.whats[value] })), (what) => store.set({ what: what as What }));
     this.whats.element.classList.add("mf-tabs");
     this.views = new Choices(words.view, VIEWS.map((value) => ({ value, label: words.views[value] })), (view) => store.set({ view: view as ViewName }));
-    this.brightness = new Select(words.brightness, (value) => store.set({ brightness: value as Brightness }));
     this.target = new Select(words.target, (value) => store.set({ target: Number(value) }));
     const shown = () => store.state.shown;
     this.words_ = new Check(words.mergeWords, (on) => store.set({ shown: { ...shown(), words: on } }));
@@ -80,7 +78,6 @@ export class StagePanel {
       this.firstToken.element,
       this.difference.element,
       this.differenceNot,
-      this.brightness.element,
     );
     this.first = new Pane(desk, store, words, open, fail);
     this.second = new Pane(desk, store, words, open, fail);
@@ -134,11 +131,10 @@ export class StagePanel {
     this.specials.set(!state.shown.specials);
     this.firstToken.set(!state.shown.first);
     this.firstToken.element.hidden = picture;
-    this.brightness.set((["row", "head"] as const).map((value) => ({ value, label: words.brightnesses[value] })), state.brightness);
-    this.brightness.element.hidden = state.view === "positions" || state.view === "picture";
-    const labels = recording.prediction?.labels ?? [];
     this.target.element.hidden = state.what !== "gradient";
-    this.target.set(labels.map((label, index) => ({ value: String(index), label })), String(state.target));
+    const labels = (recording.prediction?.labels ?? []).map((label, index) => ({ value: String(index), label: visible(label) }));
+    const answered = (target: string) => this.desk.has("gradient", { recording: recording.id, attention: attention.name, target: Number(target) });
+    this.target.set(state.what === "gradient" ? labels.filter(({ value }) => answered(value)) : [], String(state.target));
     const comparable = other !== null && sameTokens(recording, other, attention.name);
     this.difference.element.hidden = other === null;
     this.difference.set(state.difference && comparable, !comparable);

@@ -1,4 +1,4 @@
-import { Refusal, type Answers, type LayerWanted, type Parameters, type Question, type Source } from "./source";
+import { Missing, type Answers, type LayerWanted, type Parameters, type Question, type Source } from "./source";
 import type { Recording } from "../recording";
 
 interface Embedded {
@@ -21,17 +21,25 @@ export class EmbeddedSource implements Source {
 
   async ask<Q extends Question>(question: Q, parameters: Parameters): Promise<Answers[Q]> {
     if (question === "recordings") return this.held.recordings as Answers[Q];
-    const wanted = canonical(parameters);
-    const found = this.held.answers?.[question]?.find(([asked]) => canonical(asked) === wanted);
-    if (!found) throw new Refusal(`${question}: not in this file`);
+    const found = this.find(question, parameters);
+    if (!found) throw new Missing(question);
     return found[1] as Answers[Q];
+  }
+
+  has(question: Question, parameters: Parameters): boolean {
+    return this.find(question, parameters) !== undefined;
   }
 
   async layer({ recording, attention, layer, head }: LayerWanted): Promise<ArrayBuffer> {
     const place = head === undefined ? [recording, attention, layer] : [recording, attention, layer, head];
     const script = this.layers.get(JSON.stringify(place));
-    if (!script) throw new Refusal(`layer ${layer}: not in this file`);
+    if (!script) throw new Missing(`layer ${layer}`);
     return inflate(bytesOf((script.textContent ?? "").trim()));
+  }
+
+  private find(question: Question, parameters: Parameters): [Parameters, unknown] | undefined {
+    const wanted = canonical(parameters);
+    return this.held.answers?.[question]?.find(([asked]) => canonical(asked) === wanted);
   }
 }
 

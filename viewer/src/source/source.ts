@@ -41,9 +41,14 @@ export interface LayerWanted {
 }
 
 export interface Source {
+  /** Whether a question of `can` has an answer for these parameters; all have, where it is left out. */
+  has?(question: Question, parameters: Parameters): boolean;
   ask<Q extends Question>(question: Q, parameters: Parameters): Promise<Answers[Q]>;
   layer(wanted: LayerWanted): Promise<ArrayBuffer>;
 }
 
 /** The source said no, in words meant for the reader. */
 export class Refusal extends Error {}
+
+/** It is not in the exported file. */
+export class Missing extends Error {}

@@ -9,6 +9,8 @@ import type { Chosen, Hearing, Picture, Size, View } from "./view";
 
 const LETTERS = 12;
 const LARGEST = 44;
+/** Room for the zoom buttons beside the matrix. */
+const ZOOMS = 34;
 
 /** Where the matrix stands: the size of a cell, and the first row and column in sight (fractions allowed). */
 interface Place {
@@ -44,7 +46,7 @@ export class MatrixView implements View {
       button("⤢", words.zoomFit, () => this.whole()),
     );
     const stage = element("div", { class: "mf-matrix", tabindex: 0, role: "application", "aria-label": words.matrixLabel }, canvas);
-    this.element = element("div", { class: "mf-stage" }, stage, zooms);
+    this.element = element("div", { class: "mf-stage mf-zoomable" }, stage, zooms);
     stage.addEventListener("keydown", this.key);
     canvas.addEventListener("wheel", this.wheel, { passive: false });
     canvas.addEventListener("pointerdown", this.press);
@@ -75,7 +77,7 @@ export class MatrixView implements View {
     const { picture } = this;
     if (!picture) return { width: 1, height: 1 };
     const cell = this.exportCell(picture);
-    const [left, top] = this.gutters(picture, cell);
+    const [left, top] = this.gutters(picture, cell, false);
     return { width: Math.ceil(left + picture.weights.columns * cell + 12), height: Math.ceil(top + picture.weights.rows * cell + 12) };
   }
 
@@ -93,22 +95,25 @@ export class MatrixView implements View {
     return most <= 64 ? 22 : most <= 160 ? 12 : most <= 600 ? 3 : Math.max(0.25, 2048 / most);
   }
 
-  private gutters(picture: Picture, cell: number): [left: number, top: number] {
+  /** Where the cells begin. On the screen a narrow matrix stands in the middle. */
+  private gutters(picture: Picture, cell: number, centred = true): [left: number, top: number] {
     const room = (axis: Axis) => {
       let width = 24;
       for (const label of axis.labels.slice(0, 400)) width = Math.max(width, widthOf(lettered(label), LETTERS, picture.theme.font));
       return Math.min(width + 14, cell < 4 ? 84 : 128, Math.max(64, this.surface.width * 0.24));
     };
-    return [room(picture.rows), room(picture.columns)];
+    const left = room(picture.rows);
+    const spare = centred ? Math.max(0, this.surface.width - left - picture.weights.columns * cell - 12) : 0;
+    return [left + Math.floor(spare / 2), room(picture.columns)];
   }
 
   private fit(): void {
     const { picture } = this;
-    const width = this.element.clientWidth;
-    if (!picture || !width) return;
+    const width = this.element.clientWidth - ZOOMS;
+    if (!picture || width <= 0) return;
     this.surface.width = width;
     const cell = this.fitting(picture, width);
-    const top = this.gutters(picture, cell)[1];
+    const [, top] = this.gutters(picture, cell);
     const tallest = Math.max(320, Math.min(720, innerHeight - 200));
     this.surface.resize(width, Math.min(tallest, top + picture.weights.rows * cell + 12));
     this.whole();
@@ -116,7 +121,7 @@ export class MatrixView implements View {
 
   private fitting(picture: Picture, width: number): number {
     const { rows, columns } = picture.weights;
-    const [left, top] = this.gutters(picture, 20);
+    const [left, top] = this.gutters(picture, 20, false);
     const tallest = Math.max(320, Math.min(720, innerHeight - 200));
     return Math.min(LARGEST, (width - left - 12) / columns, (tallest - top - 12) / rows);
   }
@@ -161,7 +166,7 @@ export class MatrixView implements View {
   private strokes(pen: Pen, picture: Picture, place: Place, width: number, height: number, clip?: CanvasRenderingContext2D): void {
     const { theme, weights } = picture;
     const { cell } = place;
-    const [left, top] = this.gutters(picture, cell);
+    const [left, top] = this.gutters(picture, cell, clip !== undefined);
     if (!this.pyramid || !weights.rows || !weights.columns) return;
     const [level, halvings] = this.pyramid.at(cell);
     const size = cell * 2 ** halvings;
@@ -222,7 +227,7 @@ export class MatrixView implements View {
     });
     along(picture.rows, place.row, height - top, focus.row, (at, text, on, special) => {
       if (at < -2 || top + at > height) return;
-      pen.write(left - 7, top + at, fitted(text, LETTERS, theme.font, left - 12), { ...style(on, special), align: "end" });
+      pen.write(left - 7, top + at, fitted(text, LETTERS, theme.font, 122), { ...style(on, special), align: "end" });
     });
     along(picture.columns, place.column, width - left, focus.column, (at, text, on, special) => {
       if (at < -2 || left + at > width) return;
