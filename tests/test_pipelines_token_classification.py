@@ -9,8 +9,8 @@ import pytest
 import moduformer as mf
 from moduformer.errors import PipelineError
 from moduformer.pipelines.token_classification import TokenClassification
-from moduformer.pipelines.token_reading import Words, best_windows, tokenized
-from moduformer.pipelines.windowing import windower
+from moduformer.pipelines.token_reading import Words, tokenized
+from moduformer.pipelines.windowing import best_windows, windower
 
 sys.path.insert(0, str(Path(__file__).with_name("contract")))
 
@@ -67,7 +67,7 @@ def test_every_token_is_read_where_it_has_most_context(pipes):
         read = windower(model, length, stride)
         (text,) = tokenized(read, [LONG])
         wanted = [text.windows.best_for_token(token) for token in range(text.seen)]
-        assert best_windows(text).tolist() == wanted
+        assert best_windows(text.windows).tolist() == wanted
         (found,) = pipes["pieces"].predict(LONG, max_length=length, stride=stride)
         token = text.windows[3].start_token + stride + 2
         part = found.parts[wanted[token]]

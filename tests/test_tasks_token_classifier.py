@@ -14,8 +14,8 @@ from tiny_models import FILL, WORDS, tiny_encoder
 
 from moduformer.errors import CheckpointError, DataError
 from moduformer.metrics.tagging import Entity
-from moduformer.pipelines.token_reading import Words, best_windows, tokenized
-from moduformer.pipelines.windowing import windower
+from moduformer.pipelines.token_reading import Words, tokenized
+from moduformer.pipelines.windowing import best_windows, windower
 from moduformer.tasks.tagger_training import labelled_tokens, token_labels
 from moduformer.tasks.token_classifier import TokenClassifier
 from moduformer.text.tokenizer import Tokenizer
@@ -111,7 +111,7 @@ def test_every_token_of_a_long_text_is_learned_once_where_it_is_read(fitted):
     texts, labels, _ = labelled_tokens(read, examples, examples.labels)
     row = 0
     for text in texts:
-        best, learned = best_windows(text), []
+        best, learned = best_windows(text.windows), []
         for window in text.windows:
             own = labels.row(row)
             assert len(own) == len(window.ids)

@@ -13,8 +13,8 @@ import numpy as np
 from moduformer.errors import PipelineError, TextError
 from moduformer.pipelines.entity_grouping import Entity, Grouping, Piece, longest_of_overlapping
 from moduformer.pipelines.pipeline import Pipeline, text_of
-from moduformer.pipelines.token_reading import TokenizedText, Words, best_windows, gathered, tokenized, window_logits
-from moduformer.pipelines.windowing import LONGEST, longest_row, windower
+from moduformer.pipelines.token_reading import TokenizedText, Words, gathered, tokenized, window_logits
+from moduformer.pipelines.windowing import LONGEST, best_windows, longest_row, windower
 from moduformer.text.tags import OUTSIDE, TagScheme, best_path
 
 STRATEGIES = ("none", "simple", "first", "average", "max", "bio")
@@ -137,7 +137,7 @@ class Tagged:
     @cached_property
     def window_of(self) -> np.ndarray:
         """The window in which each token is read, `[tokens]`."""
-        return best_windows(self.tokens)
+        return best_windows(self.tokens.windows)
 
     @cached_property
     def units(self) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 
 from moduformer.errors import TextError
 from moduformer.model import Model
-from moduformer.pipelines.windowing import Windower
+from moduformer.pipelines.windowing import Windower, best_windows
 from moduformer.text.windows import Windows, windows
 from moduformer.train.encoded import Encoded
 from moduformer.train.evaluation import predict_tokens
@@ -146,25 +146,9 @@ def window_logits(model: Model, texts: Sequence[TokenizedText], segments: bool) 
     return [[next(flat).numpy() if window.ids else empty for window in text.windows] for text in texts]
 
 
-def best_windows(text: TokenizedText) -> np.ndarray:
-    """The window in which each token has most context on its poorer side, `[seen]` (Devlin et al. 2019).
-
-    The same as `Windows.best_for_token` token by token, in one pass over the windows.
-    """
-    best, context = np.zeros(text.seen, np.int64), np.full(text.seen, -1)
-    for window in text.windows:
-        place = slice(window.start_token, window.stop_token)
-        count = window.stop_token - window.start_token
-        own = np.minimum(np.arange(count), np.arange(count)[::-1])
-        better = own > context[place]
-        best[place][better] = window.index
-        context[place][better] = own[better]
-    return best
-
-
 def gathered(text: TokenizedText, parts: Sequence[np.ndarray]) -> np.ndarray:
     """One row a token out of the rows of windows, each read where the token has most context, `[seen, ...]`."""
-    best, before = best_windows(text), text.before
+    best, before = best_windows(text.windows), text.before
     found = np.empty((text.seen, *parts[0].shape[1:]), parts[0].dtype)
     for window, part in zip(text.windows, parts):
         # Windows follow one another, and so do the tokens that are read best in each.

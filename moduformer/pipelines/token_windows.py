@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from moduformer.errors import PipelineError, TextError
-from moduformer.pipelines.windowing import Windower
+from moduformer.pipelines.windowing import Windower, best_windows
 from moduformer.text.tokenizer import Encoding
 from moduformer.text.windows import windows
 
@@ -82,17 +82,8 @@ def _run(read: Windower, text: str, whole: Encoding, wanted: Tokenizing) -> Toke
     cut = windows(plain, read.max_length, stride, template, max_windows=1 if wanted.truncation else None)
     before = next(number for number, step in enumerate(template) if step.sequence is not None)
     after = len(template) - before - 1
-    seen = cut.report.tokens_seen
-    window, place = np.zeros(seen, dtype=np.int64), np.zeros(seen, dtype=np.int64)
-    context = np.full(seen, -1)
-    for one in cut:
-        inside = np.arange(one.stop_token - one.start_token)
-        poorer = np.minimum(inside, inside[::-1])
-        held = slice(one.start_token, one.stop_token)
-        better = poorer > context[held]
-        context[held][better] = poorer[better]
-        window[held][better] = one.index
-        place[held][better] = before + inside[better]
+    seen, window = cut.report.tokens_seen, best_windows(cut)
+    place = before + np.arange(seen) - np.array([one.start_token for one in cut])[window]
     last = len(cut) - 1
     ends = np.arange(len(cut[last].ids) - after, len(cut[last].ids))
     frame = [step.token_id for step in template if step.token_id is not None]

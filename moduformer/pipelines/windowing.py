@@ -174,3 +174,20 @@ def longest_row(model: Model) -> int | None:
     if model.tokenizer is not None and model.tokenizer.model_max_length is not None:
         limits.append(model.tokenizer.model_max_length)
     return min(limits, default=None)
+
+
+def best_windows(cut: Windows) -> np.ndarray:
+    """The window in which each token of a text has most context on its poorer side, `[seen]` (Devlin et al. 2019).
+
+    The same as `Windows.best_for_token` token by token, in one pass over the windows.
+    """
+    seen = cut.report.tokens_seen
+    best, context = np.zeros(seen, np.int64), np.full(seen, -1)
+    for window in cut:
+        place = slice(window.start_token, window.stop_token)
+        count = window.stop_token - window.start_token
+        own = np.minimum(np.arange(count), np.arange(count)[::-1])
+        better = own > context[place]
+        best[place][better] = window.index
+        context[place][better] = own[better]
+    return best

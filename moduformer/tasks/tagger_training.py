@@ -16,8 +16,8 @@ from moduformer.metrics.tagging import Entity, TaggingMetrics, TokenAccuracy, sp
 from moduformer.metrics.tagging import token_accuracy as accuracy_of_tags
 from moduformer.model import Model
 from moduformer.pipelines.token_classification import TokenClassification
-from moduformer.pipelines.token_reading import TokenizedText, Words, as_encoded, best_windows, tokenized
-from moduformer.pipelines.windowing import Windower, windower
+from moduformer.pipelines.token_reading import TokenizedText, Words, as_encoded, tokenized
+from moduformer.pipelines.windowing import Windower, best_windows, windower
 from moduformer.tasks.fine_tuning import TERMINATED, adapted, attach_lora, with_new_head
 from moduformer.text.tags import OUTSIDE
 from moduformer.train.callbacks import Callback, History
@@ -150,7 +150,7 @@ def labelled_tokens(
         own, odd = token_labels(text, examples.spans[i], examples.marked)
         misaligned += [replace(span, where=examples.where(i)) for span in odd]
         wanted = np.array([IGNORED if label is None else numbers.get(label, IGNORED) for label in own], np.int64)
-        best = best_windows(text)
+        best = best_windows(text.windows)
         for window in text.windows:
             if not window.ids:
                 continue
