@@ -28,8 +28,11 @@ MOST_BYTES = 192 * 2**20
 WHOLE = 32 * 2**20
 """Weights of a layer above which a page asks for its heads one by one."""
 
-EMBEDDED = ("rollout", "effects", "lens")
+EMBEDDED = ("rollout", "effects")
 """Questions whose answers are embedded whole, where the recording has them."""
+
+WORK = 2**40
+"""Parameters times tokens that may be read to switch every head off once."""
 
 _SIZES = {"rollout": 512, "lens": 128}
 """Tokens up to which that is done; the answers grow faster than the text."""
@@ -143,7 +146,9 @@ def _answers(source: Source) -> dict[str, list[Any]]:
         asked: list[tuple[str, dict[str, Any]]] = []
         for attention, questions in can.items():
             base = {"recording": recording.id, "attention": attention}
-            asked += [(name, base) for name in EMBEDDED if name in questions]
+            work = len(recording.attentions[attention].layers) * recording.attentions[attention].layers.heads
+            work *= longest * recording.model.num_parameters()
+            asked += [(name, base) for name in EMBEDDED if name in questions and (name != "effects" or work <= WORK)]
             if "gradient" in questions and longest <= _SIZES["rollout"]:
                 labels = len(recording.prediction.listed)
                 asked += [("gradient", base | {"target": target}) for target in range(min(labels, 3))]

@@ -16,8 +16,8 @@ from moduformer.view.record import Recording, record
 from moduformer.view.tokens import Reading, Token
 
 TEXTS = (
-    "The old lighthouse keeper climbed the stairs every evening, lit the lamp, and wrote a few lines about the weather.",
-    "When the committee met again in March, nobody could explain why the report had been delayed, although it was short.",
+    "The old lighthouse keeper climbed the stairs every evening, lit the lamp, and wrote a line about the weather.",
+    "When the committee met again in March, nobody could explain why the report was late, although it was short.",
     "She bought three apples, two pears and a bag of rice; the rest of the money went into a small tin on the shelf.",
     "Although the film begins slowly, its second half is funny, warm and surprisingly honest about growing older.",
     "Water freezes at zero degrees, but salt water needs a lower temperature, which is why roads are salted in winter.",

@@ -15,7 +15,7 @@ from moduformer.batch import Rows
 from moduformer.kernels import Layout, Scores
 from moduformer.trace import Edit, Trace
 
-CHUNK = 2**23
+CHUNK = 2**22
 """Weights that are computed at once."""
 
 KEPT = 256 * 2**20
@@ -119,7 +119,9 @@ class Probe(Trace):
     def attend(self, name: str, scores: Scores, across: str | None = None) -> Tensor:
         """Called by the model instead of `kernels.attend`."""
         out = super().attend(name, scores, across)
-        kept = replace(scores, q=scores.q.detach(), k=scores.k.detach(), v=scores.k.detach())
+        # Views of a fused product would keep the values alive, too.
+        k = scores.k.detach().contiguous()
+        kept = replace(scores, q=scores.q.detach().contiguous(), k=k, v=k)
         self._look(name, across or name.split(".")[0], Scored(kept))
         return out
 

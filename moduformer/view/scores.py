@@ -57,7 +57,7 @@ def measure(rows: Tensor, start: int, places: Places) -> dict[str, Tensor]:
         if not places.causal:
             found["next"] = _at(rows, queries + 1)
     if places.grid is None or places.grid[2]:
-        found["first"] = rows[..., 0]
+        found["first"] = rows[..., 0].clone()  # a view would keep all of the rows
     if places.separators is not None and bool(places.separators.any()):
         found["separator"] = rows[..., places.separators].sum(-1)
     if places.causal and places.same and places.ids is not None:
@@ -100,10 +100,11 @@ def average(found: dict[str, Tensor]) -> dict[str, list[float | None]]:
     return means
 
 
-def thumbnail(size: int, rows: list[Tensor]) -> Tensor:
-    """The largest weight of each patch times 255 `[heads, size, size]`, of keys pooled by `narrow`."""
-    tall = torch.cat(rows, 1).transpose(1, 2)
-    return (F.adaptive_max_pool1d(tall, size).transpose(1, 2) * 255).round().clamp(0, 255).to(torch.uint8)
+def thumbnail(pooled: Tensor) -> Tensor:
+    """The largest weight of each patch times 255 `[heads, size, size]`, of keys `[heads, queries, size]` pooled by
+    `narrow`."""
+    patches = F.adaptive_max_pool1d(pooled.transpose(1, 2), pooled.shape[2]).transpose(1, 2)
+    return (patches * 255).round().clamp(0, 255).to(torch.uint8).contiguous()
 
 
 def narrow(rows: Tensor, size: int) -> Tensor:
@@ -113,23 +114,28 @@ def narrow(rows: Tensor, size: int) -> Tensor:
 
 def survey(weights: Weights, places: Places, size: int) -> tuple[dict[str, list[float | None]], bytes]:
     """One layer's scores, a number a head, and its thumbnails `[heads, size, size]` as bytes, a few queries at once."""
-    parts: list[dict[str, Tensor]] = []
-    pooled: list[Tensor] = []
+    heads, queries, _ = weights.shape
+    found: dict[str, Tensor] = {}
+    pooled = torch.empty(heads, queries, size)
     for start, rows in chunks(weights):
-        parts.append(measure(rows, start, places))
-        pooled.append(narrow(rows, size))
-    found = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
-    return average(found), thumbnail(size, pooled).cpu().numpy().tobytes()
+        stop = start + rows.shape[1]
+        for name, values in measure(rows, start, places).items():
+            # Written into one place: small results between large ones would keep the memory of all of them in pieces.
+            found.setdefault(name, torch.empty(heads, queries))[:, start:stop] = values
+        pooled[:, start:stop] = narrow(rows, size)
+    return average(found), thumbnail(pooled).numpy().tobytes()
 
 
 def pack(weights: Weights, head: int | None = None) -> bytes:
     """One layer as bytes: float32 `[heads, queries]`, each row's largest weight, then uint8 `[heads, queries, keys]`,
     the weight divided by it times 255. `head` is the only one to pack."""
-    largest, levels = [], []
-    for _, rows in chunks(weights):
-        some = rows if head is None else rows[head : head + 1]
+    heads, queries, keys = weights.shape
+    heads = heads if head is None else 1
+    largest, levels = torch.empty(heads, queries), torch.empty(heads, queries, keys, dtype=torch.uint8)
+    for start, rows in chunks(weights):
+        some, stop = rows if head is None else rows[head : head + 1], start + rows.shape[1]
         most = some.amax(-1)
-        largest.append(most.cpu())
         shares = some / most.clamp(min=torch.finfo(some.dtype).tiny).unsqueeze(-1)
-        levels.append((shares * 255).round().to(torch.uint8).cpu())
-    return torch.cat(largest, 1).float().numpy().astype("<f4").tobytes() + torch.cat(levels, 1).numpy().tobytes()
+        largest[:, start:stop] = most
+        levels[:, start:stop] = (shares * 255).round().to(torch.uint8)
+    return largest.numpy().astype("<f4").tobytes() + levels.numpy().tobytes()
