@@ -129,6 +129,19 @@ def sentence(id="1", words="the cat sat on the un|believ|ably soft mat and slept
     return recording(id, {"source": text}, {"encoder.attention": ("source", "source", weights)}, **given)
 
 
+def long_text(length=512, layers=12, count=12):
+    """As large as a BERT's longest text; every layer has the same heads, so that it is made quickly."""
+    words = " ".join(f"word{i % 97}" for i in range(length - 2))
+    made = sentence("long", words, layers=1, count=count, can=["layer"])
+    entry = made.data["attentions"][0]
+    entry["layers"] = layers
+    entry["scores"] = {name: rows * layers for name, rows in entry["scores"].items()}
+    entry["thumbnail"]["data"] = base64.b64encode(base64.b64decode(entry["thumbnail"]["data"]) * layers).decode()
+    weights = made.weights["encoder.attention"]
+    made.weights["encoder.attention"] = np.broadcast_to(weights, (layers, *weights.shape[1:]))
+    return made
+
+
 def story(id="gpt", words="once upon a time there was a small model that liked to read stories", layers=4, count=4):
     """A decoder's recording with what it expected at every token."""
     text = sequence(words.split(" "), specials=())
@@ -182,7 +195,7 @@ def vision(id="vit", picture="", side=14):
 
 
 def embedded(made, answers=None, language="en"):
-    """One page that holds everything, as `moduformer view --save` writes it, with a policy that lets nothing else run."""
+    """One page that holds everything, as the exported file does, with a policy that lets nothing else run."""
 
     def spell(value):
         return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
@@ -190,7 +203,7 @@ def embedded(made, answers=None, language="en"):
     script = (PAGE / "viewer.js").read_text(encoding="utf-8")
     style = (PAGE / "viewer.css").read_text(encoding="utf-8")
     layers = [
-        f'<script type="text/plain" data-layer=\'{spell([one.data["id"], name, layer])}\'>'
+        f"<script type=\"text/plain\" data-layer='{spell([one.data['id'], name, layer])}'>"
         + base64.b64encode(zlib.compress(one.layer(name, layer), 1)).decode()
         + "</script>"
         for one in made
@@ -200,7 +213,8 @@ def embedded(made, answers=None, language="en"):
     data = spell({"recordings": [one.data for one in made], "answers": answers or {}})
     rules = f"{POLICY}; script-src {_hash(script)}; style-src {_hash(style)}"
     return (
-        f'<!doctype html><html><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{rules}">'
+        '<!doctype html><html><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{rules}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>viewer</title>'
         f'<link rel="icon" href="data:,"><style>{style}</style></head>'
         f'<body><div data-viewer="embedded" data-language="{language}"></div>'
@@ -216,8 +230,9 @@ def _hash(text):
 class Server:
     """The page at an address of this machine, and answers that follow from the made-up weights."""
 
-    def __init__(self, made):
+    def __init__(self, made, pages=None):
         self.made = {one.data["id"]: one for one in made}
+        self.pages = pages or {}
         self.asked = []
         outer = self
 
@@ -236,6 +251,8 @@ class Server:
                     )
                     return self.reply(200, "text/html; charset=utf-8", page.encode())
                 kinds = {"viewer.js": "text/javascript", "viewer.css": "text/css"}
+                if name in outer.pages:
+                    return self.reply(200, *outer.pages[name])
                 if name not in kinds:
                     return self.reply(404, "text/plain", b"")
                 return self.reply(200, kinds[name], (PAGE / name).read_bytes())

@@ -2442,7 +2442,7 @@ function ht(t, n, r) {
 	return e.flatMap((e) => {
 		let i = t.scores[e], a = i?.[n.layer]?.[n.head];
 		if (!i || a == null) return [];
-		let o = i.flat(), s = 1 + o.filter((e) => (e ?? -Infinity) > a).length, c = s <= Math.max(3, o.length * .03);
+		let o = i.flat(), s = 1 + o.filter((e) => (e ?? -Infinity) > a).length, c = o.length >= 8 && s <= Math.ceil(o.length * .03);
 		return [C("div", { class: c ? "mf-high" : "" }, C("dt", {}, r.scores[e]), C("dd", { title: r.rank(s, o.length) }, e === "entropy" || e === "distance" ? a.toFixed(2) : O(a)), c && C("dd", { class: "mf-rank" }, r.rank(s, o.length)))];
 	});
 }

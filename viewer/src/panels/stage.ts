@@ -190,7 +190,7 @@ function scoresOf(attention: Attention, state: State, words: Words): HTMLElement
     if (!values || value === null || value === undefined) return [];
     const all = values.flat();
     const rank = 1 + all.filter((other) => (other ?? -Infinity) > value).length;
-    const first = rank <= Math.max(3, all.length * 0.03);
+    const first = all.length >= 8 && rank <= Math.ceil(all.length * 0.03);
     return [
       element(
         "div",
