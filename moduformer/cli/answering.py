@@ -67,7 +67,7 @@ def show_plan(facts: dict[str, Any]) -> None:
 
 def show(finished: Finished) -> None:
     """A finished run's scores as a table."""
-    _show_numbers(finished.metrics.to_dict(), "held-out questions")
+    _show_numbers(finished.scores.to_dict(), "held-out questions")
     written = "model, metrics.json, predictions.json, README.md, report.html"
     print(f"{finished.folder}: {written} ({duration(finished.seconds)})")
 

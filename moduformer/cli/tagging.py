@@ -66,7 +66,7 @@ def show_plan(facts: dict[str, Any]) -> None:
 
 def show(finished: Finished) -> None:
     """A finished run's scores as a table."""
-    _show_numbers(finished.metrics.to_dict(), "held-out rows")
+    _show_numbers(finished.scores.to_dict(), "held-out rows")
     print(f"{finished.folder}: model, metrics.json, README.md, report.html ({duration(finished.seconds)})")
 
 

@@ -132,7 +132,7 @@ def _train_other(
         return
     finished = carry_out(commands, settings, out or _folder_for(settings), resume)
     if as_json:
-        metrics = finished.metrics.to_dict()
+        metrics = finished.scores.to_dict()
         result({"folder": str(finished.folder), "seconds": finished.seconds, "metrics": metrics})
     else:
         commands.show(finished)
@@ -154,7 +154,7 @@ def _train(settings: RunSettings, folder: Path, resume: bool, as_json: bool) -> 
         raise
     finally:
         progress.close()
-    if not outcome.finished:
+    if outcome is None:
         raise typer.Exit(3)
     if as_json:
         metrics = outcome.metrics.to_dict()

@@ -275,7 +275,7 @@ def _trained(
     outcome = train_run(
         settings, folder, command=command, callbacks=callbacks, resume=begun, say=lambda line: say(f"   {line}")
     )
-    if not outcome.finished:
+    if outcome is None:
         raise TrainingError(f"stopped on request; run the command again to go on with what is in {folder}")
     return outcome.classifier, outcome.seconds
 

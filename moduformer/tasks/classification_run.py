@@ -146,9 +146,7 @@ class ClassificationRun:
     def outcome(self, finished: Finished) -> Outcome:
         """A finished run in the words of classification."""
         assert isinstance(finished.metrics, Metrics)
-        return Outcome(
-            finished.folder, self.classifier, finished.metrics, finished.seconds, finished.history, finished.complete
-        )
+        return Outcome(finished.folder, self.classifier, finished.metrics, finished.seconds, finished.history)
 
 
 def train_run(
@@ -159,14 +157,16 @@ def train_run(
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
     say: Callable[[str], None] = lambda line: None,
-) -> Outcome:
-    """Trains, evaluates, and writes the folder. `say` gets a line of news now and then.
+) -> Outcome | None:
+    """Trains, evaluates, and writes the folder; None for a run that was told to stop and can be resumed. `say` gets a
+    line of news now and then.
 
     Raises:
         DataError, TrainingError, SourceError, CheckpointError: see `read_data` and `TextClassifier.fit`.
     """
     run = ClassificationRun(settings)
-    return run.outcome(carry_out(run, folder, command=command, callbacks=callbacks, resume=resume, say=say))
+    finished = carry_out(run, folder, command=command, callbacks=callbacks, resume=resume, say=say)
+    return run.outcome(finished) if finished.complete else None
 
 
 def evaluate_examples(classifier: TextClassifier, examples: Examples) -> Metrics:

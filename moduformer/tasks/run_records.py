@@ -100,7 +100,6 @@ class Outcome:
     metrics: Metrics
     seconds: float
     history: History | None = None
-    finished: bool = True
 
 
 def peak_memory() -> int | None:

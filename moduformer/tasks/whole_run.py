@@ -131,14 +131,24 @@ class Learning(Protocol):
 
 @dataclass
 class Finished:
-    """What a run left in `folder`; `metrics` are of the evaluation rows. Not `complete`: stopped, to be resumed."""
+    """What a run left in `folder`. `metrics` are of the evaluation rows, None for a run that can be resumed."""
 
     folder: Path
     learning: Learning
-    metrics: Measured
+    metrics: Measured | None
     seconds: float
     history: History | None = None
-    complete: bool = True
+
+    @property
+    def scores(self) -> Measured:
+        """The metrics of a run that is complete."""
+        assert self.metrics is not None
+        return self.metrics
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run went to its end."""
+        return self.metrics is not None
 
 
 def carry_out(
@@ -182,15 +192,14 @@ def carry_out(
     stopped = history is not None and history.ended == TERMINATED
     if stopped:
         say(f"stopped on request; the checkpoint is in {folder}, go on with --resume")
+        return Finished(folder, learning, None, time.monotonic() - began, history)
     metrics = learning.measure()
-    finished = Finished(folder, learning, metrics, 0.0, history, complete=not stopped)
-    if not stopped:
-        learning.save(folder)
-        write_json(folder / "metrics.json", metrics.to_dict())
+    finished = Finished(folder, learning, metrics, 0.0, history)
+    learning.save(folder)
+    write_json(folder / "metrics.json", metrics.to_dict())
     finished.seconds = time.monotonic() - began
-    if not stopped:
-        learning.report(finished, command, say)
-        drop_checkpoints(folder)
+    learning.report(finished, command, say)
+    drop_checkpoints(folder)
     return finished
 
 
