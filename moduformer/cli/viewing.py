@@ -77,6 +77,7 @@ def view(
             line(recording.data)
         return
     if out is not None:
+        say("computing every layer, and what each head changes; a long text takes a while")
         path = shown.save(out)
         print(path)
         say(f"{path.stat().st_size / 1e6:.1f} MB; opens in any browser, without network")

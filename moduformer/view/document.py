@@ -31,8 +31,11 @@ WHOLE = 32 * 2**20
 EMBEDDED = ("rollout", "effects")
 """Questions whose answers are embedded whole, where the recording has them."""
 
-WORK = 2**40
+WORK = 2**39
 """Parameters times tokens that may be read to switch every head off once."""
+
+MOST_TARGETS = 6
+"""Labels of a prediction whose gradients are embedded."""
 
 _SIZES = {"rollout": 512, "lens": 128}
 """Tokens up to which that is done; the answers grow faster than the text."""
@@ -150,8 +153,10 @@ def _answers(source: Source) -> dict[str, list[Any]]:
             work *= longest * recording.model.num_parameters()
             asked += [(name, base) for name in EMBEDDED if name in questions and (name != "effects" or work <= WORK)]
             if "gradient" in questions and longest <= _SIZES["rollout"]:
-                labels = len(recording.prediction.listed)
-                asked += [("gradient", base | {"target": target}) for target in range(min(labels, 3))]
+                # Of classes a reader wants the others, too; of a vocabulary the likeliest token.
+                labels = recording.asked.labels
+                targets = 1 if labels is None else min(len(recording.prediction.listed), MOST_TARGETS)
+                asked += [("gradient", base | {"target": target}) for target in range(targets)]
         if "lens" in recording.can:
             asked.append(("lens", {"recording": recording.id}))
         for question, parameters in asked:
