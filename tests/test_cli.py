@@ -142,6 +142,14 @@ def test_few_shot_trains_on_few_rows(encoder, data, tmp_path):
     assert json.loads((tmp_path / "out" / "settings.json").read_text())["rows"]["train"] == 8
 
 
+def test_few_labels_and_many_texts(encoder, data, tmp_path):
+    options = ["--few-shot", 4, "--epochs", 1, "--unlabelled", data / "train.csv", "--evaluation", data / "test.csv"]
+    run = invoke("train", data / "train.csv", "--model", encoder, *options, "--out", tmp_path / "out")
+    assert run.exit_code == 0, run.stderr
+    assert "texts without labels to adapt to" in run.stderr
+    assert (tmp_path / "out" / "adaptation" / "log.csv").is_file()
+
+
 def test_lora_also_writes_the_adapter(encoder, data, tmp_path):
     out = tmp_path / "out"
     run = invoke("train", data, "--model", encoder, "--recipe", "lora", "--epochs", 1, "--out", out)

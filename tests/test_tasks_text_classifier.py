@@ -109,6 +109,21 @@ def test_adaptation_changes_the_encoder_before_the_task_and_is_thrown_away(encod
     assert [head.kind for head in adapted.model_.spec.heads] == ["pool", "classify"]
 
 
+def test_texts_without_labels_join_the_adaptation(encoder):
+    X, y = reviews(20)
+    more = [" ".join(reversed(text.split())) for text in reviews(60)[0]]
+
+    def layer(**learning):
+        made = mf.TextClassifier(encoder, recipe="ulmfit", epochs=1, adapt=True).fit(X, y, **learning)
+        return made.model_.views()["encoder.1.attention.q.weight"]
+
+    alone, together = layer(), layer(unlabelled=more)
+    assert not torch.equal(alone, together)
+    assert torch.equal(together, layer(unlabelled=more))
+    with pytest.raises(DataError, match="adapt=True"):
+        mf.TextClassifier(encoder, epochs=1).fit(X, y, unlabelled=more)
+
+
 def test_patience_stops_early_and_keeps_the_epoch_that_was_best_on_rows_set_aside(encoder):
     X, y = reviews(120)
     shown = []

@@ -56,6 +56,9 @@ def train(
     stride: Annotated[int | None, typer.Option(min=0, help="Tokens that neighbouring windows share.")] = None,
     merge: Annotated[str, typer.Option(help="How windows become one answer: mean or max.")] = "mean",
     adapt: Annotated[bool, typer.Option("--adapt", help="Learn to guess masked words of the texts first.")] = False,
+    unlabelled: Annotated[
+        str | None, typer.Option(help="File of texts without labels to learn masked words of first, as --adapt does.")
+    ] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many epochs without a better score; keep the best.")
     ] = None,
@@ -78,7 +81,7 @@ def train(
             "few_shot": few_shot, "model": model, "recipe": recipe, "epochs": epochs, "learning_rate": learning_rate,
             "batch_size": batch_size, "class_weight": class_weight, "max_length": max_length, "stride": stride,
             "merge": None if merge == "mean" else merge, "adapt": adapt or None, "patience": patience, "seed": seed,
-            "device": device, "precision": precision, "dropout": dropout,
+            "unlabelled": unlabelled, "device": device, "precision": precision, "dropout": dropout,
         }  # fmt: skip
         commands = commands_of(task)
         _train_other(commands, settings_from(commands, task, said), out, dry_run, resume, as_json)
@@ -94,6 +97,7 @@ def train(
         separator=separator,
         evaluation=evaluation,
         few_shot=few_shot,
+        unlabelled=unlabelled,
         model=model or "minilm",
         recipe=recipe,
         epochs=epochs,

@@ -70,6 +70,18 @@ def read_data(settings: RunSettings) -> RunData:
     return data
 
 
+def read_unlabelled(source: str, column: str | None) -> list[str]:
+    """The texts of a file: of the training file's column where there is such a one, else of a column that is guessed.
+
+    Raises `DataError` for a file without texts.
+    """
+    from moduformer.train.labelled_rows import unlabelled_texts
+    from moduformer.train.tables import read_table
+
+    table = read_table(source, bad_rows="report")
+    return unlabelled_texts(table, column if column in table.columns else None)
+
+
 def files_of(data: str, suffixes: tuple[str, ...] = DATA_SUFFIXES) -> tuple[str, str | None]:
     """The training file, and the evaluation file that lies beside it where `data` is a folder."""
     folder = Path(data).expanduser()
@@ -107,10 +119,14 @@ class ClassificationRun:
         self.classifier = settings.estimator()
         self.recipe = self.classifier.resolved_recipe()
         self.data: RunData
+        self.unlabelled: list[str] = []
 
     def read(self) -> RunData:
         """See `read_data`."""
         self.data = read_data(self.asked)
+        if self.asked.unlabelled is not None:
+            self.unlabelled = read_unlabelled(self.asked.unlabelled, self.data.train.text_column)
+            self.data.notes.append(f"{len(self.unlabelled):,} texts without labels to adapt to")
         return self.data
 
     def check(self) -> None:
@@ -124,7 +140,12 @@ class ClassificationRun:
     def fit(self, callbacks: Sequence[Callback], folder: Path, resume: bool) -> History | None:
         """Trains."""
         trained = self.classifier.fit_examples(
-            self.data.train, self.data.evaluation, callbacks=callbacks, folder=folder, resume=resume
+            self.data.train,
+            self.data.evaluation,
+            callbacks=callbacks,
+            folder=folder,
+            resume=resume,
+            unlabelled=self.unlabelled,
         )
         self.recipe, self.remarks = trained.recipe, tuple(trained.model.notes)
         return trained.history

@@ -45,6 +45,7 @@ class Training:
         max_length, stride: of windows, see `windowing.windower`.
         merge: how windows become one prediction.
         folder: where logs and checkpoints go, or None.
+        unlabelled: more texts for the adaptation.
         patience: stop after so many epochs without a better score on rows set aside (`choice`), and keep the best.
     """
 
@@ -63,6 +64,7 @@ class Training:
     resume: bool = False
     patience: int | None = None
     choice: Examples | None = None
+    unlabelled: Sequence[str] = ()
 
 
 @dataclass
@@ -92,7 +94,7 @@ def train_classifier(job: Training) -> Trained:
     job = replace(job, recipe=job.recipe.for_model(model.spec))
     read = windower(model, job.max_length, job.stride)
     texts = read(job.examples.texts, job.examples.pairs)
-    adaptation = adapted(model, texts.encoded, job)
+    adaptation = adapted(model, _words_of(texts.encoded, read, job), job)
     if adaptation is not None and adaptation.ended == TERMINATED:
         return Trained(model, adaptation, texts, job.recipe, adaptation)
     lora = attach_lora(model, job)
@@ -109,6 +111,17 @@ def train_classifier(job: Training) -> Trained:
         resume=job.resume,
     )
     return Trained(model, history, texts, job.recipe, adaptation, lora)
+
+
+def _words_of(encoded: Encoded, read: Windower, job: Training) -> Encoded:
+    """What a model is adapted to: the texts that are trained on, and those without labels."""
+    if job.recipe.adaptation is None or not job.unlabelled:
+        return encoded
+    more = read(job.unlabelled).encoded
+    segments = (
+        None if encoded.segments is None or more.segments is None else encoded.segments.followed_by(more.segments)
+    )
+    return Encoded(encoded.ids.followed_by(more.ids), segments)
 
 
 def new_classifier(source: str | Path, classes: LabelSet, seed: int, device: str | None = None) -> Model:

@@ -19,7 +19,8 @@ from moduformer.train.examples import Examples
 class RunSettings:
     """What a person asked for. `labels` names one column of labels, or several columns of 0 and 1.
 
-    `model` to `class_weight` are `TextClassifier`'s; `few_shot` trains on so many rows of each class.
+    `model` to `class_weight` are `TextClassifier`'s; `few_shot` trains on so many rows of each class;
+    `unlabelled` is a file of texts to adapt to.
     """
 
     data: str
@@ -29,6 +30,7 @@ class RunSettings:
     separator: str | None = None
     evaluation: str | None = None
     few_shot: int | None = None
+    unlabelled: str | None = None
     model: str = "minilm"
     recipe: str = "plain"
     epochs: int | None = None
@@ -59,7 +61,7 @@ class RunSettings:
             max_length=self.max_length,
             stride=self.stride,
             merge=self.merge,
-            adapt=self.adapt,
+            adapt=self.adapt or self.unlabelled is not None,
             patience=self.patience,
             device=self.device,
             precision=self.precision,

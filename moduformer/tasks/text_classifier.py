@@ -70,7 +70,7 @@ class TextClassifier(FineTuned, Classifier):
         stride: tokens two neighbouring windows share; None takes a quarter of `max_length`.
         merge: "mean" or "max", how the scores of a text's windows become one.
         threshold: probability from which a label counts as present (multi-label only).
-        adapt: first train the encoder on masked words of the training texts.
+        adapt: first train the encoder on masked words of the training texts, and of texts without labels (see `fit`).
         patience: stop early, after so many epochs without a better score, and keep the best epoch. A tenth of the
             training texts is set aside to choose by; None trains on all of them to the end.
         device: where to train and predict; None is the CPU.
@@ -135,6 +135,7 @@ class TextClassifier(FineTuned, Classifier):
         sample_weight: Sequence[float] | None = None,
         eval_set: tuple[Any, Any] | None = None,
         callbacks: Sequence[Callback] = (),
+        unlabelled: Sequence[str] = (),
     ) -> Self:
         """Learns from texts and labels.
 
@@ -144,6 +145,7 @@ class TextClassifier(FineTuned, Classifier):
             sample_weight: how much each text counts.
             eval_set: texts and labels to evaluate on after each epoch; never trained on.
             callbacks: watchers, see `moduformer.train.callbacks`.
+            unlabelled: texts without labels, which `adapt` learns from too.
 
         Raises `DataError` naming the row that cannot be used, and what `moduformer.load` raises.
         """
@@ -153,7 +155,7 @@ class TextClassifier(FineTuned, Classifier):
         weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         if weights is not None and (weights.shape != (len(examples),) or not (weights >= 0).all()):
             raise DataError(f"sample_weight must be {len(examples)} numbers that are not negative, one a text")
-        self.fit_examples(examples, evaluation, weights=weights, callbacks=callbacks)
+        self.fit_examples(examples, evaluation, weights=weights, callbacks=callbacks, unlabelled=unlabelled)
         self._as_matrix = matrix and examples.multi_label
         return self
 
@@ -166,9 +168,12 @@ class TextClassifier(FineTuned, Classifier):
         callbacks: Sequence[Callback] = (),
         folder: Path | None = None,
         resume: bool = False,
+        unlabelled: Sequence[str] = (),
     ) -> Trained:
         """`fit` on examples read from a file; logs and checkpoints go to `folder`. Returns the details of the run."""
         self.check(examples, evaluation)
+        if len(unlabelled) and not self.adapt:
+            raise DataError("unlabelled texts are for adaptation; set adapt=True, or leave them out")
         trained = train_classifier(
             Training(
                 self.model,
@@ -185,6 +190,7 @@ class TextClassifier(FineTuned, Classifier):
                 folder,
                 resume,
                 self.patience,
+                unlabelled=unlabelled,
             )
         )
         self._trained(trained)

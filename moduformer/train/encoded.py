@@ -43,6 +43,11 @@ class Ragged:
         """The rows with these numbers."""
         return Ragged.of(self.flat[self.starts[i] : self.starts[i + 1]] for i in rows)
 
+    def followed_by(self, other: Ragged) -> Ragged:
+        """These rows and then the other's."""
+        starts = np.concatenate([self.starts, self.starts[-1] + other.starts[1:]])
+        return Ragged(np.concatenate([self.flat, other.flat]), starts)
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
