@@ -37,20 +37,26 @@ class Task:
 
 TASKS = {
     "text-classification": Task(
-        "text_classification", "TextClassification", hub="distilbert/distilbert-base-uncased-finetuned-sst-2-english"
+        "text_classification",
+        "TextClassification",
+        hub="distilbert/distilbert-base-uncased-finetuned-sst-2-english",
+        here="sentiment-en",
     ),
     "token-classification": Task(
-        "token_classification", "TokenClassification", hub="dbmdz/bert-large-cased-finetuned-conll03-english"
+        "token_classification",
+        "TokenClassification",
+        hub="dbmdz/bert-large-cased-finetuned-conll03-english",
+        here="ner-en",
     ),
     "question-answering": Task(
-        "question_answering", "QuestionAnswering", hub="distilbert/distilbert-base-cased-distilled-squad"
+        "question_answering", "QuestionAnswering", hub="distilbert/distilbert-base-cased-distilled-squad", here="qa-en"
     ),
     "feature-extraction": Task(
         "feature_extraction", "FeatureExtraction", hub="distilbert/distilbert-base-cased", here="minilm"
     ),
-    "fill-mask": Task("fill_mask", "FillMask", hub="distilbert/distilroberta-base"),
+    "fill-mask": Task("fill_mask", "FillMask", hub="distilbert/distilroberta-base", here="fill-mask"),
     "zero-shot-classification": Task(
-        "zero_shot_classification", "ZeroShotClassification", hub="facebook/bart-large-mnli"
+        "zero_shot_classification", "ZeroShotClassification", hub="facebook/bart-large-mnli", here="zero-shot"
     ),
     "text-generation": Task("text_generation", "TextGeneration", hub="openai-community/gpt2", here="smollm2"),
     "text2text-generation": Task("text_to_text", "TextToText", hub="google-t5/t5-base"),

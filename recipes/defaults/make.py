@@ -104,6 +104,7 @@ def pack(adapter: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.to(torch.float16) for key, value in load_file(adapter / "adapter_model.safetensors").items()}
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    (folder / "adapter_model.safetensors").chmod(0o644)
     for name in ("adapter_config.json", "config.json"):
         (folder / name).write_bytes((adapter / name).read_bytes())
 
