@@ -345,8 +345,8 @@ function D(e) {
 }
 // src/views/view.ts
 var O = (e) => {
-	let t = Math.abs(e), n = t === 0 || t >= .0995 ? t.toFixed(2) : t >= .001 ? t.toFixed(3) : t.toExponential(0);
-	return e < 0 ? `−${n}` : n;
+	let t = Math.abs(e), n = t === 0 || t >= .0995 ? 2 : t >= 95e-5 ? 3 : 4, r = t > 0 && t < 5e-5 ? "<0.0001" : t.toFixed(n);
+	return e < 0 ? `−${r}` : r;
 }, se = class {
 	held;
 	layers = /* @__PURE__ */ new Map();
@@ -672,7 +672,7 @@ var ge = class {
 			e.length > 1 && a.append(C("p", { class: "mf-small" }, L(n)));
 			let { prediction: o } = n;
 			o ? this.bars(a, n, o, t.length ? i?.prediction ?? null : null) : a.append(C("p", { class: "mf-small" }, r.noPrediction));
-			let s = t.length && i ? i.moved ?? (o && i.prediction ? ve(o, i.prediction) : void 0) : void 0;
+			let s = t.length && i ? i.moved ?? (o && i.prediction ? ye(o, i.prediction) : void 0) : void 0;
 			return s !== void 0 && a.append(C("p", { class: "mf-moved" }, r.moved(O(s)))), a;
 		}));
 	}
@@ -717,8 +717,8 @@ function _e(e, t, n, r, i) {
 	}, o = C("span", { class: "mf-track" }, a(t, r ? "mf-fill mf-before" : "mf-fill"), r && a(n, "mf-fill mf-after")), s = (e) => e === null ? "–" : O(e), c = r ? `${s(t)} → ${s(n)}` : s(t);
 	return C("li", { class: r ? "mf-bar mf-both" : "mf-bar" }, C("span", { class: "mf-name" }, e), o, C("span", { class: "mf-number" }, c));
 }
-var L = (e) => `${e.model.name} · ${j(Object.values(e.sequences)[0]?.text.slice(0, 60) || e.id)}`;
-function ve(e, t) {
+var L = (e) => `${e.model.name} · ${ve(Object.values(e.sequences)[0]?.text || e.id)}`, ve = (e) => j(e.length > 64 ? `${e.slice(0, 60)}…` : e);
+function ye(e, t) {
 	let n = /* @__PURE__ */ new Set([...e.labels, ...t.labels]), r = 0;
 	for (let i of n) {
 		let [n, a] = [e.labels.indexOf(i), t.labels.indexOf(i)];
@@ -727,7 +727,7 @@ function ve(e, t) {
 	return r / 2;
 }
 // src/panels/header.ts
-var ye = class {
+var be = class {
 	desk;
 	words;
 	element;
@@ -832,11 +832,11 @@ var ye = class {
 	picture(e, t, n, r, i) {
 		this.context.imageSmoothingEnabled = !1, this.context.drawImage(e, t, n, r, i);
 	}
-}, be = "http://www.w3.org/2000/svg", xe = class {
+}, xe = "http://www.w3.org/2000/svg", Se = class {
 	font;
 	root;
 	constructor(e, t, n) {
-		this.font = n, this.root = document.createElementNS(be, "svg");
+		this.font = n, this.root = document.createElementNS(xe, "svg");
 		for (let [n, r] of [
 			["width", e],
 			["height", t],
@@ -901,7 +901,7 @@ var ye = class {
 		return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(this.root)}\n`;
 	}
 	add(e, t) {
-		let n = document.createElementNS(be, e);
+		let n = document.createElementNS(xe, e);
 		for (let [e, r] of Object.entries(t)) n.setAttribute(e, typeof r == "number" ? z(r) : r);
 		return this.root.append(n), n;
 	}
@@ -926,7 +926,7 @@ var ye = class {
 			e && this.width && (e.setTransform(this.canvas.width / this.width, 0, 0, this.canvas.height / this.height, 0, 0), e.clearRect(0, 0, this.width, this.height), this.paint(e));
 		});
 	}
-}, Se = 18, Ce = 110, V = 92, we = class {
+}, Ce = 18, we = 110, V = 92, Te = class {
 	words;
 	element;
 	title = C("h2", {});
@@ -977,13 +977,13 @@ var ye = class {
 		if (!t || !n) return;
 		let i = new R(e, n.font), a = H(t, this.by), o = (this.surface.width - V) / a.length, s = (e, t, r) => {
 			let s = Math.max(1e-9, ...r.map(Math.abs));
-			i.write(82, e + Se / 2, t, {
+			i.write(82, e + Ce / 2, t, {
 				size: 12,
 				colour: n.soft,
 				align: "end"
 			}), a.forEach((t, a) => {
 				let c = 255 * Math.abs(r[t]) / s;
-				i.rectangle(V + a * o, e, Math.max(1, o - +(o > 4)), Se, v(_(n.scale, c, r[t] < 0)));
+				i.rectangle(V + a * o, e, Math.max(1, o - +(o > 4)), Ce, v(_(n.scale, c, r[t] < 0)));
 			});
 		};
 		s(0, r.queryVector, t.query), s(24, r.keyVector, t.key);
@@ -993,7 +993,7 @@ var ye = class {
 			colour: n.soft,
 			align: "end"
 		}), i.rectangle(V, 109, this.surface.width - V, 1, n.rule), a.forEach((e, r) => {
-			let a = t.products[e], s = Math.abs(a) / c * (Ce / 2), l = v(_(n.scale, n.dark ? 170 : 165, a < 0));
+			let a = t.products[e], s = Math.abs(a) / c * (we / 2), l = v(_(n.scale, n.dark ? 170 : 165, a < 0));
 			i.rectangle(V + r * o, a > 0 ? 109 - s : 109, Math.max(1, o - (o > 4 ? 1.5 : 0)), s, l);
 		});
 	}
@@ -1008,7 +1008,7 @@ function H(e, t) {
 	let n = e.products.map((e, t) => t);
 	return t === "dimension" ? n : n.sort((t, n) => Math.abs(e.products[n]) - Math.abs(e.products[t]));
 }
-var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 : 2)}`, Te = class {
+var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 : 2)}`, Ee = class {
 	words;
 	choose;
 	text = C("div", {
@@ -1040,7 +1040,7 @@ var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 				"aria-label": `${j(a.text)} ${s === null ? this.words.nothingBefore : O(s)}`
 			});
 			if (c.append(j(a.text)), s !== null) {
-				let e = _(n.scale, 235 * Ee(s));
+				let e = _(n.scale, 235 * De(s));
 				c.style.backgroundColor = v(e), c.style.color = y(e);
 			}
 			let l = () => this.tell(o, e, t);
@@ -1056,7 +1056,7 @@ var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 		let i = t.sequences[r.sequence].tokens[e], a = n ? [[this.words.before, r], [this.words.after, n]] : [["", r]];
 		this.detail.replaceChildren(...a.map(([t, n]) => {
 			let r = n.probabilities[e] ?? null, a = C("ol", {});
-			for (let [t, r] of n.likeliest[e] ?? []) a.append(De(j(t), r, t === i?.text));
+			for (let [t, r] of n.likeliest[e] ?? []) a.append(Oe(j(t), r, t === i?.text));
 			let o = r === null ? this.words.nothingBefore : O(r);
 			return C("div", {}, C("p", {}, C("b", {}, j(i?.text ?? "")), ` ${o}`), t && C("p", { class: "mf-small" }, t), a);
 		}));
@@ -1072,13 +1072,13 @@ var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 		};
 		e.key in n && (e.preventDefault(), this.tokens[this.at] && (this.tokens[this.at].tabIndex = -1), this.at = Math.max(0, Math.min(t, n[e.key])), this.tokens[this.at].tabIndex = 0, this.tokens[this.at].focus());
 	};
-}, Ee = (e) => Math.min(1, -Math.log10(Math.max(.001, e)) / 3);
-function De(e, t, n) {
+}, De = (e) => Math.min(1, -Math.log10(Math.max(.001, e)) / 3);
+function Oe(e, t, n) {
 	let r = C("span", { class: "mf-fill" });
 	return r.style.width = `${Math.max(.5, 100 * Math.min(1, t))}%`, C("li", { class: n ? "mf-bar mf-marked" : "mf-bar" }, C("span", { class: "mf-name" }, e), C("span", { class: "mf-track" }, r), C("span", { class: "mf-number" }, O(t)));
 }
 // src/views/lens.ts
-var Oe = 86, ke = class {
+var ke = 86, Ae = class {
 	words;
 	table = C("table", { class: "mf-lens" });
 	range = C("span", { class: "mf-small" });
@@ -1109,7 +1109,7 @@ var Oe = 86, ke = class {
 		r !== null && (r < this.first || r >= this.first + this.count()) && (this.first = Math.max(0, r - 2)), this.first = Math.max(0, Math.min(this.first, i - this.count())), this.cell = [t.length - 1, Math.max(this.first, r ?? this.first)], this.draw();
 	}
 	count() {
-		return Math.max(2, Math.floor(((this.element.clientWidth || 700) - 60) / Oe));
+		return Math.max(2, Math.floor(((this.element.clientWidth || 700) - 60) / ke));
 	}
 	move(e) {
 		let t = this.rows[0]?.length ?? 0;
@@ -1146,8 +1146,8 @@ var Oe = 86, ke = class {
 		let r = this.current();
 		r && (r.tabIndex = 0);
 		let i = C("ol", {});
-		for (let [n, r] of this.rows[e]?.[t] ?? []) i.append(De(j(n), r, !1));
-		this.detail.replaceChildren(C("p", {}, `${this.words.layerName(e)}, ${this.words.token} ${t}`), i);
+		for (let [n, r] of this.rows[e]?.[t] ?? []) i.append(Oe(j(n), r, !1));
+		this.detail.replaceChildren(C("p", {}, this.words.layerToken(e, t)), i);
 	}
 	key = (e) => {
 		let t = {
@@ -1161,22 +1161,22 @@ var Oe = 86, ke = class {
 		let n = Math.max(0, Math.min(this.rows.length - 1, this.cell[0] + t[0])), r = Math.max(0, Math.min(this.rows[0].length - 1, this.cell[1] + t[1]));
 		r < this.first || r >= this.first + this.count() ? (this.first = Math.max(0, Math.min(this.rows[0].length - this.count(), this.first + t[1])), this.cell = [n, r], this.draw()) : this.tell(n, r), this.current()?.focus();
 	};
-}, Ae = 2 ** 20, je = 64, Me = 16e3;
-function Ne(e, t, n) {
-	let { width: r, height: i } = e.size(), a = new xe(r, i, t.theme.font);
+}, je = 2 ** 20, Me = 64, Ne = 16e3;
+function Pe(e, t, n) {
+	let { width: r, height: i } = e.size(), a = new Se(r, i, t.theme.font);
 	e.draw(a), W(new Blob([a.text()], { type: "image/svg+xml" }), `${n}.svg`);
 }
-function Pe(e, t, n) {
-	let { width: r, height: i } = e.size(), a = Math.min(2, Me / r, Me / i, Math.sqrt(12e7 / (r * i))), o = document.createElement("canvas");
+function Fe(e, t, n) {
+	let { width: r, height: i } = e.size(), a = Math.min(2, Ne / r, Ne / i, Math.sqrt(12e7 / (r * i))), o = document.createElement("canvas");
 	[o.width, o.height] = [Math.round(r * a), Math.round(i * a)];
 	let s = o.getContext("2d");
 	s && (s.scale(a, a), e.draw(new R(s, t.theme.font)), o.toBlob((e) => e && W(e, `${n}.png`), "image/png"));
 }
-function Fe(e, t, n, r) {
-	W(new Blob([JSON.stringify(Ie(e, t, n))], { type: "application/json" }), `${r}.json`);
+function Ie(e, t, n, r) {
+	W(new Blob([JSON.stringify(Le(e, t, n))], { type: "application/json" }), `${r}.json`);
 }
-function Ie(e, t, r) {
-	let { weights: i, rows: a, columns: o } = r, s = (e) => Number(e.toPrecision(4)), c = i.rows * i.columns <= Ae, l = (e) => Array.from({ length: i.rows }, (t, n) => e(n)), u = n(e, t.attention);
+function Le(e, t, r) {
+	let { weights: i, rows: a, columns: o } = r, s = (e) => Number(e.toPrecision(4)), c = i.rows * i.columns <= je, l = (e) => Array.from({ length: i.rows }, (t, n) => e(n)), u = n(e, t.attention);
 	return {
 		format: "moduformer view 1",
 		recording: e,
@@ -1196,7 +1196,7 @@ function Ie(e, t, r) {
 			text: e,
 			tokens: t
 		})),
-		...c ? { weights: l((e) => Array.from({ length: i.columns }, (t, n) => s(i.at(e, n)))) } : { strongest: l((e) => i.strongest(e, je).map((t) => [t, s(i.at(e, t))])) }
+		...c ? { weights: l((e) => Array.from({ length: i.columns }, (t, n) => s(i.at(e, n)))) } : { strongest: l((e) => i.strongest(e, Me).map((t) => [t, s(i.at(e, t))])) }
 	};
 }
 function W(e, t) {
@@ -1204,7 +1204,7 @@ function W(e, t) {
 	n.href = r, n.download = t.replace(/[^\p{L}\p{N}._-]+/gu, "-"), document.body.append(n), n.click(), n.remove(), setTimeout(() => URL.revokeObjectURL(r), 1e4);
 }
 // src/views/lines.ts
-var G = 25, K = 30, q = 13.5, J = 40, Le = .04, Re = class {
+var G = 25, K = 30, q = 13.5, J = 40, Re = .03, ze = class {
 	hearing;
 	surface = new B((e) => this.paint(e));
 	space = C("div", { class: "mf-space" });
@@ -1297,17 +1297,17 @@ var G = 25, K = 30, q = 13.5, J = 40, Le = .04, Re = class {
 		if (i >= t.weights.rows) return;
 		let s = (a === J ? this.strongest[i] : void 0) ?? t.weights.strongest(i, a);
 		a === J && (this.strongest[i] = s);
-		for (let a = s.length - 1; a >= 0; a--) this.stroke(e, t, n, r, i, s[a], o !== null && o !== s[a]);
+		for (let c = s.length - 1; c >= 0; c--) this.stroke(e, t, n, r, i, s[c], o !== null && o !== s[c], a === J);
 	}
 	arriving(e, t, n, r, i) {
-		this.incoming ??= [], this.incoming[i] ??= ze(t, i, 160);
+		this.incoming ??= [], this.incoming[i] ??= Be(t, i, 160);
 		for (let a of this.incoming[i]) this.stroke(e, t, n, r, a, i, !1);
 	}
-	stroke(e, t, n, r, i, a, o) {
-		let { theme: s, weights: c } = t, l = this.strength(t, i, a);
-		if (l < Le) return;
-		let u = (e) => K + e * G + G / 2, d = c.signs?.[i * c.columns + a], f = v(_(s.scale, s.dark ? 175 : 165, d === 1));
-		e.curve(r, u(i), n - r, u(a), f, .8 + 2.6 * l, (o ? .25 : 1) * (.08 + .87 * l));
+	stroke(e, t, n, r, i, a, o, s = !1) {
+		let { theme: c, weights: l } = t, u = this.strength(t, i, a) * (s ? Math.sqrt(Math.min(1, l.tops[i])) : 1);
+		if (u < Re) return;
+		let d = (e) => K + e * G + G / 2, f = l.signs?.[i * l.columns + a], p = v(_(c.scale, c.dark ? 175 : 165, f === 1));
+		e.curve(r, d(i), n - r, d(a), p, .8 + 2.6 * u, (o ? .25 : 1) * (.08 + .87 * u));
 	}
 	strength(e, t, n) {
 		let { weights: r, brightness: i } = e, a = r.shares[t * r.columns + n] / 255;
@@ -1409,19 +1409,19 @@ var G = 25, K = 30, q = 13.5, J = 40, Le = .04, Re = class {
 		t - K < n ? this.element.scrollTop = t - K : t + G + 8 > n + r && (this.element.scrollTop = t + G + 8 - r);
 	}
 };
-function ze(e, t, n) {
+function Be(e, t, n) {
 	let { weights: r } = e;
 	return Array.from({ length: r.rows }, (e, n) => [Math.abs(r.at(n, t)), n]).sort((e, t) => t[0] - e[0]).slice(0, n).map(([, e]) => e);
 }
 // src/weights/pyramid.ts
-var Be = class {
+var Ve = class {
 	levels;
 	constructor(e, t) {
 		let { rows: n, columns: r, signs: i } = e;
 		this.levels = [{
 			rows: n,
 			columns: r,
-			values: Ve(e, t),
+			values: He(e, t),
 			signs: i
 		}];
 	}
@@ -1431,11 +1431,11 @@ var Be = class {
 		return [this.level(t), t];
 	}
 	level(e) {
-		for (; this.levels.length <= e;) this.levels.push(He(this.levels[this.levels.length - 1]));
+		for (; this.levels.length <= e;) this.levels.push(Ue(this.levels[this.levels.length - 1]));
 		return this.levels[e];
 	}
 };
-function Ve(e, t) {
+function He(e, t) {
 	if (t === "row") return e.shares;
 	let n = new Uint8Array(e.shares.length), r = e.top || 1;
 	for (let t = 0, i = 0; t < e.rows; t++) {
@@ -1444,7 +1444,7 @@ function Ve(e, t) {
 	}
 	return n;
 }
-function He(e) {
+function Ue(e) {
 	let t = Math.ceil(e.rows / 2), n = Math.ceil(e.columns / 2), r = new Uint8Array(t * n), i = e.signs && new Uint8Array(t * n);
 	for (let t = 0; t < e.rows; t++) {
 		let [a, o] = [t * e.columns, (t >> 1) * n];
@@ -1461,7 +1461,7 @@ function He(e) {
 	};
 }
 // src/views/matrix.ts
-var Y = 12, Ue = 44, We = 34, Ge = class {
+var Y = 12, We = 44, Ge = 34, Ke = class {
 	hearing;
 	surface = new B((e) => this.paint(e));
 	element;
@@ -1499,7 +1499,7 @@ var Y = 12, Ue = 44, We = 34, Ge = class {
 	}
 	show(e, t) {
 		let n = this.picture;
-		this.picture = e, this.pyramid = new Be(e.weights, e.brightness), this.chosen = t, this.pointed = null, n && n.weights.rows === e.weights.rows && n.weights.columns === e.weights.columns ? this.surface.redraw() : this.fit();
+		this.picture = e, this.pyramid = new Ve(e.weights, e.brightness), this.chosen = t, this.pointed = null, n && n.weights.rows === e.weights.rows && n.weights.columns === e.weights.columns ? this.surface.redraw() : this.fit();
 	}
 	choose(e) {
 		this.chosen = e, this.surface.redraw();
@@ -1539,7 +1539,7 @@ var Y = 12, Ue = 44, We = 34, Ge = class {
 		return [i + Math.floor(a / 2), r(e.columns)];
 	}
 	fit() {
-		let { picture: e } = this, t = this.element.clientWidth - We;
+		let { picture: e } = this, t = this.element.clientWidth - Ge;
 		if (!e || t <= 0) return;
 		this.surface.width = t;
 		let n = this.fitting(e, t), [, r] = this.gutters(e, n), i = Math.max(320, Math.min(720, innerHeight - 200));
@@ -1547,7 +1547,7 @@ var Y = 12, Ue = 44, We = 34, Ge = class {
 	}
 	fitting(e, t) {
 		let { rows: n, columns: r } = e.weights, [i, a] = this.gutters(e, 20, !1), o = Math.max(320, Math.min(720, innerHeight - 200));
-		return Math.min(Ue, (t - i - 12) / r, (o - a - 12) / n);
+		return Math.min(We, (t - i - 12) / r, (o - a - 12) / n);
 	}
 	whole() {
 		this.picture && (this.place = {
@@ -1559,7 +1559,7 @@ var Y = 12, Ue = 44, We = 34, Ge = class {
 	zoom(e, t, n) {
 		let { picture: r, place: i } = this;
 		if (!r) return;
-		let a = this.fitting(r, this.surface.width), o = Math.max(a, Math.min(Math.max(Ue, a), i.cell * e)), [s, c] = this.gutters(r, i.cell), [l, u] = [(this.chosen.column ?? -1) + .5, (this.chosen.row ?? -1) + .5], d = t === void 0 ? l > 0 ? l : i.column : i.column + (t - s) / i.cell, f = n === void 0 ? u > 0 ? u : i.row : i.row + (n - c) / i.cell, [p, m] = this.gutters(r, o), h = t === void 0 ? l > 0 ? (this.surface.width - p) / 2 : 0 : t - p, g = n === void 0 ? u > 0 ? (this.surface.height - m) / 2 : 0 : n - m;
+		let a = this.fitting(r, this.surface.width), o = Math.max(a, Math.min(Math.max(We, a), i.cell * e)), [s, c] = this.gutters(r, i.cell), [l, u] = [(this.chosen.column ?? -1) + .5, (this.chosen.row ?? -1) + .5], d = t === void 0 ? l > 0 ? l : i.column : i.column + (t - s) / i.cell, f = n === void 0 ? u > 0 ? u : i.row : i.row + (n - c) / i.cell, [p, m] = this.gutters(r, o), h = t === void 0 ? l > 0 ? (this.surface.width - p) / 2 : 0 : t - p, g = n === void 0 ? u > 0 ? (this.surface.height - m) / 2 : 0 : n - m;
 		this.place = {
 			cell: o,
 			column: d - h / o,
@@ -1682,7 +1682,7 @@ var Y = 12, Ue = 44, We = 34, Ge = class {
 		let [i, a] = this.gutters(n, r.cell), [o, s] = [(this.surface.width - i - 12) / r.cell, (this.surface.height - a - 12) / r.cell];
 		r.column = Math.max(t + 1 - o, Math.min(r.column, t)), r.row = Math.max(e + 1 - s, Math.min(r.row, e)), this.bound();
 	}
-}, Ke = class {
+}, qe = class {
 	hearing;
 	surface = new B((e) => this.paint(e));
 	chips = C("div", { class: "mf-chips" });
@@ -1766,14 +1766,14 @@ var Y = 12, Ue = 44, We = 34, Ge = class {
 		let { picture: r } = this;
 		if (!r) return;
 		let [i, a] = this.grid(), { weights: o, theme: s } = r, c = this.row(), [l, u] = [t / a, n / i];
-		if (this.bitmap && e.picture(qe(this.bitmap, c === null ? 1 : .55, s.ground), 0, 0, t, n), c !== null && c < o.rows) {
+		if (this.bitmap && e.picture(Je(this.bitmap, c === null ? 1 : .55, s.ground), 0, 0, t, n), c !== null && c < o.rows) {
 			let r = ae({
 				rows: i,
 				columns: a,
 				values: this.patches(c, i * a),
 				signs: null
 			}, s, 0, 0, a, i);
-			e.picture(Je(r, this.patches(c, i * a)), 0, 0, t, n);
+			e.picture(Ye(r, this.patches(c, i * a)), 0, 0, t, n);
 		}
 		let d = (t, n, r) => e.frame(t % a * l + 1, Math.floor(t / a) * u + 1, l - 2, u - 2, n, r);
 		this.pointed !== null && d(this.patchOf(this.pointed), s.ink, 1), this.chosen.row !== null && this.patchOf(this.chosen.row) >= 0 && d(this.patchOf(this.chosen.row), s.second, 2.5), e.frame(.5, .5, t - 1, n - 1, v(_(s.scale, 30)), 1);
@@ -1828,13 +1828,13 @@ var Y = 12, Ue = 44, We = 34, Ge = class {
 		e.preventDefault();
 	};
 };
-function qe(e, t, n) {
+function Je(e, t, n) {
 	let r = document.createElement("canvas");
 	[r.width, r.height] = [e.width, e.height];
 	let i = r.getContext("2d");
 	return i && (i.fillStyle = n, i.fillRect(0, 0, r.width, r.height), i.globalAlpha = t, i.drawImage(e, 0, 0)), r;
 }
-function Je(e, t) {
+function Ye(e, t) {
 	let n = e.getContext("2d");
 	if (!n) return e;
 	let r = n.getImageData(0, 0, e.width, e.height);
@@ -1842,7 +1842,7 @@ function Je(e, t) {
 	return n.putImageData(r, 0, 0), e;
 }
 // src/weights/positions.ts
-function Ye(e, t) {
+function Xe(e, t) {
 	let { rows: n, columns: r, shares: i, tops: a } = e, o = new Float64Array(2 * t + 1), s = new Uint32Array(2 * t + 1), c = new Float32Array(r);
 	for (let e = 0; e < n; e++) {
 		let l = a[e] / 255, u = e * r;
@@ -1856,7 +1856,7 @@ function Ye(e, t) {
 	};
 }
 // src/views/positions.ts
-var Xe = 16, Ze = 150, X = 12, Z = 44, Qe = class {
+var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 	surface = new B((e) => this.paint(e));
 	table = C("div", { class: "mf-unseen" });
 	element = C("div", { class: "mf-stage" });
@@ -1866,7 +1866,7 @@ var Xe = 16, Ze = 150, X = 12, Z = 44, Qe = class {
 		this.surface.canvas.setAttribute("aria-hidden", "true"), this.element.append(this.surface.canvas, this.table), this.surface.canvas.addEventListener("pointermove", (t) => e.point(this.find(t))), this.surface.canvas.addEventListener("pointerleave", () => e.point(null)), new ResizeObserver(() => this.fit()).observe(this.element);
 	}
 	show(e) {
-		this.picture = e, this.found = Ye(e.weights, this.reach(e)), this.tell(e, this.found), this.fit();
+		this.picture = e, this.found = Xe(e.weights, this.reach(e)), this.tell(e, this.found), this.fit();
 	}
 	choose() {}
 	size() {
@@ -1880,7 +1880,7 @@ var Xe = 16, Ze = 150, X = 12, Z = 44, Qe = class {
 		this.picture && e.rectangle(0, 0, t, n, this.picture.theme.ground), this.strokes(e, t);
 	}
 	reach(e) {
-		return Math.max(1, Math.min(Xe, Math.max(e.weights.rows, e.weights.columns) - 1));
+		return Math.max(1, Math.min(Ze, Math.max(e.weights.rows, e.weights.columns) - 1));
 	}
 	height() {
 		return 402 + (this.picture && this.picture.columns.labels.length <= 60 ? 96 : 30);
@@ -1899,7 +1899,7 @@ var Xe = 16, Ze = 150, X = 12, Z = 44, Qe = class {
 			colour: i.ink,
 			weight: 600
 		}), u = (n, r) => {
-			e.rectangle(Z, n, t - Z, 1, i.rule), e.write(36, n - Ze + 6, $e(r), {
+			e.rectangle(Z, n, t - Z, 1, i.rule), e.write(36, n - Qe + 6, et(r), {
 				size: X,
 				colour: i.soft,
 				align: "end"
@@ -1952,7 +1952,7 @@ var Xe = 16, Ze = 150, X = 12, Z = 44, Qe = class {
 			e !== null && n.append(C("tr", {}, C("th", { scope: "row" }, String(r - t.reach)), C("td", {}, e.toFixed(4))));
 		}), this.table.replaceChildren(n);
 	}
-}, $e = (e) => e >= .1 ? e.toFixed(2) : e.toPrecision(1), et = 16, tt = 30, nt = 760, rt = class {
+}, et = (e) => e >= .1 ? e.toFixed(2) : e.toPrecision(1), tt = 16, nt = 30, rt = 760, it = class {
 	hearing;
 	label;
 	element = C("div", { class: "mf-scroll mf-reading" });
@@ -2037,7 +2037,7 @@ var Xe = 16, Ze = 150, X = 12, Z = 44, Qe = class {
 		let e = 0;
 		return this.lay((t, n) => e = n), {
 			width: 792,
-			height: e + tt + 8
+			height: e + nt + 8
 		};
 	}
 	draw(e) {
@@ -2047,7 +2047,7 @@ var Xe = 16, Ze = 150, X = 12, Z = 44, Qe = class {
 		e.rectangle(0, 0, n, r, t.theme.ground), this.lay((n, r, i, a, o) => {
 			let [s, c] = this.shade(t, o);
 			s && e.rectangle(n, r - 12, a + 8, 24, s), o === this.chosen.row && e.frame(n, r - 12, a + 8, 24, t.theme.accent, 1.5), e.write(n + 4, r, i, {
-				size: et,
+				size: tt,
 				colour: c || t.theme.ink
 			});
 		});
@@ -2055,8 +2055,8 @@ var Xe = 16, Ze = 150, X = 12, Z = 44, Qe = class {
 	lay(e) {
 		let { picture: t } = this, [n, r] = [16, 31];
 		t?.columns.labels.forEach((i, a) => {
-			let o = M(i), s = F(o, et, t.theme.font);
-			n + s + 8 > nt && n > 16 && ([n, r] = [16, r + tt]), e(n, r, o, s, a), n += s + 12;
+			let o = M(i), s = F(o, tt, t.theme.font);
+			n + s + 8 > rt && n > 16 && ([n, r] = [16, r + nt]), e(n, r, o, s, a), n += s + 12;
 		});
 	}
 	key = (e) => {
@@ -2082,7 +2082,7 @@ var Xe = 16, Ze = 150, X = 12, Z = 44, Qe = class {
 		else return;
 		e.preventDefault();
 	};
-}, it = class e {
+}, at = class e {
 	labels;
 	length;
 	labelOf;
@@ -2105,28 +2105,28 @@ var Xe = 16, Ze = 150, X = 12, Z = 44, Qe = class {
 				return;
 			}
 			let c = r[r.length - 1];
-			c.tokens.push(a), c.part = "", c.text = at(t, c.tokens);
+			c.tokens.push(a), c.part = "", c.text = ot(t, c.tokens);
 		}), new e(r, t.tokens.length);
 	}
 	get plain() {
 		return this.labels.length === this.length;
 	}
 };
-function at(e, t) {
+function ot(e, t) {
 	let n = e.tokens[t[0]].start, r = e.tokens[t[t.length - 1]].end;
 	if (r > n) {
-		let t = st(e).slice(n, r).join("");
+		let t = ct(e).slice(n, r).join("");
 		if (t.trim()) return t;
 	}
 	return t.map((t) => e.tokens[t]).filter(({ part: e }) => !e || e[0] === 1).map(({ text: e }) => e).join("");
 }
-var ot = /* @__PURE__ */ new WeakMap();
-function st(e) {
-	let t = ot.get(e);
-	return t || ot.set(e, t = Array.from(e.text)), t;
+var st = /* @__PURE__ */ new WeakMap();
+function ct(e) {
+	let t = st.get(e);
+	return t || st.set(e, t = Array.from(e.text)), t;
 }
 // src/weights/regroup.ts
-function ct(e, t, n) {
+function lt(e, t, n) {
 	if (t.plain && n.plain) return e;
 	let [r, i] = [t.labels.length, n.labels.length], o = new Float32Array(r * i), s = new Float32Array(i);
 	return t.labels.forEach((t, r) => {
@@ -2142,11 +2142,11 @@ function ct(e, t, n) {
 	}), a.of(o, r, i);
 }
 // src/panels/legend.ts
-var Q = 128, lt = class {
+var ut = 128, dt = class {
 	low = C("span", {});
 	high = C("span", {});
 	canvas = C("canvas", {
-		width: Q,
+		width: ut,
 		height: 1,
 		class: "mf-scale",
 		"aria-hidden": "true"
@@ -2157,14 +2157,14 @@ var Q = 128, lt = class {
 		this.low.textContent = n.signs ? `−${r === "head" ? a : ""}` : t.weak, this.high.textContent = n.signs ? `+${r === "head" ? a : ""}` : a;
 		let o = this.canvas.getContext("2d");
 		if (!o) return;
-		let s = o.createImageData(Q, 1);
-		for (let e = 0; e < Q; e++) {
+		let s = o.createImageData(ut, 1);
+		for (let e = 0; e < ut; e++) {
 			let t = e / 127, r = n.signs ? _(i.scale, 255 * Math.abs(2 * t - 1), t < .5) : _(i.scale, 255 * t);
 			s.data.set([...r, 255], 4 * e);
 		}
 		o.putImageData(s, 0, 0);
 	}
-}, ut = class {
+}, ft = class {
 	desk;
 	store;
 	words;
@@ -2177,7 +2177,7 @@ var Q = 128, lt = class {
 		class: "mf-readout",
 		"aria-live": "polite"
 	});
-	legend = new lt();
+	legend = new dt();
 	brightness;
 	views = /* @__PURE__ */ new Map();
 	view = null;
@@ -2199,7 +2199,7 @@ var Q = 128, lt = class {
 			class: "mf-exports",
 			role: "group",
 			"aria-label": n.exporting
-		}, a("SVG", n.exportAs("SVG"), (e, t) => Ne(e, t, o())), a("PNG", n.exportAs("PNG"), (e, t) => Pe(e, t, o())), a("JSON", n.exportData, (e, t) => this.recording && this.state && Fe(this.recording, this.state, t, o())));
+		}, a("SVG", n.exportAs("SVG"), (e, t) => Pe(e, t, o())), a("PNG", n.exportAs("PNG"), (e, t) => Fe(e, t, o())), a("JSON", n.exportData, (e, t) => this.recording && this.state && Ie(this.recording, this.state, t, o())));
 		this.brightness = new w(n.brightness, (e) => t.set({ brightness: e }));
 		let c = C("div", { class: "mf-row mf-between mf-foot" }, C("div", { class: "mf-row" }, this.legend.element, this.brightness.element), s);
 		this.element = C("div", { class: "mf-pane" }, this.caption, this.stage, this.readout, c);
@@ -2229,9 +2229,9 @@ var Q = 128, lt = class {
 		try {
 			let [a, s] = await Promise.all([this.desk.weights(t, e), r ? this.desk.weights(r, e) : null]);
 			if (this.wanted !== m) return;
-			let { queries: c, keys: l } = n(t, o), [d, h] = [t.sequences[c], t.sequences[l]], g = it.of(d, f), _ = d === h ? g : it.of(h, f), v = ct(a, g, _);
+			let { queries: c, keys: l } = n(t, o), [d, h] = [t.sequences[c], t.sequences[l]], g = at.of(d, f), _ = d === h ? g : at.of(h, f), v = lt(a, g, _);
 			this.picture = {
-				weights: s ? v.minus(ct(s, g, _)) : v,
+				weights: s ? v.minus(lt(s, g, _)) : v,
 				rows: g,
 				columns: _,
 				from: d,
@@ -2276,7 +2276,7 @@ var Q = 128, lt = class {
 			point: (e) => this.read(e ?? this.chosen()),
 			open: this.open
 		};
-		return e === "matrix" ? new Ge(n, t) : e === "text" ? new rt(n, t.textLabel) : e === "picture" ? new Ke(n, t.pictureLabel) : e === "positions" ? new Qe(n) : new Re(n, t.linesLabel);
+		return e === "matrix" ? new Ke(n, t) : e === "text" ? new it(n, t.textLabel) : e === "picture" ? new qe(n, t.pictureLabel) : e === "positions" ? new $e(n) : new ze(n, t.linesLabel);
 	}
 	read({ row: e, column: t }) {
 		let { picture: n, words: r } = this;
@@ -2300,19 +2300,19 @@ var Q = 128, lt = class {
 			this.readout.textContent = r.lookedAt(c(t), e.join("   "));
 		} else this.readout.textContent = this.viewName === "picture" ? r.chooseInPicture : r.chooseToken;
 	}
-}, dt = [
+}, pt = [
 	"head",
 	"rollout",
 	"gradient",
 	"lens",
 	"written"
-], ft = [
+], mt = [
 	"lines",
 	"matrix",
 	"text",
 	"picture",
 	"positions"
-], pt = class {
+], ht = class {
 	desk;
 	store;
 	words;
@@ -2341,10 +2341,10 @@ var Q = 128, lt = class {
 	written;
 	asked = "";
 	constructor(e, t, r, i, a, o) {
-		this.desk = e, this.store = t, this.words = r, this.fail = o, this.whats = new E(r.what, dt.map((e) => ({
+		this.desk = e, this.store = t, this.words = r, this.fail = o, this.whats = new E(r.what, pt.map((e) => ({
 			value: e,
 			label: r.whats[e]
-		})), (e) => t.set({ what: e })), this.whats.element.classList.add("mf-tabs"), this.views = new E(r.view, ft.map((e) => ({
+		})), (e) => t.set({ what: e })), this.whats.element.classList.add("mf-tabs"), this.views = new E(r.view, mt.map((e) => ({
 			value: e,
 			label: r.views[e]
 		})), (e) => t.set({ view: e })), this.target = new w(r.target, (e) => t.set({ target: Number(e) }));
@@ -2377,21 +2377,21 @@ var Q = 128, lt = class {
 			title: t,
 			onclick: () => this.step(n)
 		}, e);
-		this.headTools = C("div", { class: "mf-row" }, c("←", r.previousHead, -1), c("→", r.nextHead, 1), this.switchHead, this.switchLayer), this.tools = C("div", { class: "mf-row mf-tools" }, this.views.element, this.target.element, this.words_.element, this.specials.element, this.firstToken.element, this.difference.element, this.differenceNot), this.first = new ut(e, t, r, a, o), this.second = new ut(e, t, r, a, o), this.lens = new ke(r), this.written = new Te(r, (e) => t.set({ query: e })), this.element = C("section", {
+		this.headTools = C("div", { class: "mf-row" }, c("←", r.previousHead, -1), c("→", r.nextHead, 1), this.switchHead, this.switchLayer), this.tools = C("div", { class: "mf-row mf-tools" }, this.views.element, this.target.element, this.words_.element, this.specials.element, this.firstToken.element, this.difference.element, this.differenceNot), this.first = new ft(e, t, r, a, o), this.second = new ft(e, t, r, a, o), this.lens = new Ae(r), this.written = new Ee(r, (e) => t.set({ query: e })), this.element = C("section", {
 			class: "mf-card mf-stagecard",
 			"aria-label": r.attention
 		}, this.whats.element, C("div", { class: "mf-row mf-between mf-heading" }, this.title, this.headTools), this.scores, this.about, this.tools, this.panes, this.others);
 	}
 	show(e, t, i, a, o) {
 		let { words: s } = this, c = n(t, e.attention), l = e.what === "head" || e.what === "rollout" || e.what === "gradient";
-		this.whats.set(e.what, (e) => mt(t, c, e)), this.views.set(e.view, (e) => $(t, c).includes(e));
+		this.whats.set(e.what, (e) => gt(t, c, e)), this.views.set(e.view, (e) => Q(t, c).includes(e));
 		let u = e.off.some(([t, n, r]) => t === c.name && n === e.layer && r === e.head), d = e.off.filter(([t, n]) => t === c.name && n === e.layer).length;
 		this.title.textContent = e.what === "head" ? s.headName(e.layer, e.head) : s.whats[e.what], this.headTools.hidden = e.what !== "head";
 		for (let e of [this.switchHead, this.switchLayer]) e.disabled = !r(t, "off");
-		this.switchHead.title = this.switchLayer.title = r(t, "off") ? "" : s.offNot, this.switchHead.textContent = u ? s.switchOn : s.switchOff, this.switchHead.setAttribute("aria-pressed", String(u)), this.switchLayer.textContent = d === c.heads ? s.switchLayerOn : s.switchLayerOff, this.scores.replaceChildren(...e.what === "head" ? ht(c, e, s) : []), this.about.textContent = s.abouts[e.what], this.about.hidden = !s.abouts[e.what], this.tools.hidden = this.panes.hidden = !l, this.others.hidden = l, l ? this.weigh(e, t, i, c, o) : e.what === "written" ? (this.others.replaceChildren(this.written.element), this.written.show(t, a, o)) : this.askLens(e, t, o);
+		this.switchHead.title = this.switchLayer.title = r(t, "off") ? "" : s.offNot, this.switchHead.textContent = u ? s.switchOn : s.switchOff, this.switchHead.setAttribute("aria-pressed", String(u)), this.switchLayer.textContent = d === c.heads ? s.switchLayerOn : s.switchLayerOff, this.scores.replaceChildren(...e.what === "head" ? _t(c, e, s) : []), this.about.textContent = s.abouts[e.what], this.about.hidden = !s.abouts[e.what], this.tools.hidden = this.panes.hidden = !l, this.others.hidden = l, l ? this.weigh(e, t, i, c, o) : e.what === "written" ? (this.others.replaceChildren(this.written.element), this.written.show(t, a, o)) : this.askLens(e, t, o);
 	}
 	weigh(e, t, n, r, a) {
-		let { words: o } = this, s = $(t, r).includes("picture");
+		let { words: o } = this, s = Q(t, r).includes("picture");
 		this.words_.set(e.shown.words), this.words_.element.hidden = s, this.specials.set(!e.shown.specials), this.firstToken.set(!e.shown.first), this.firstToken.element.hidden = s, this.target.element.hidden = e.what !== "gradient";
 		let c = (t.prediction?.labels ?? []).map((e, t) => ({
 			value: String(t),
@@ -2422,7 +2422,7 @@ var Q = 128, lt = class {
 		});
 	}
 };
-function $(e, t) {
+function Q(e, t) {
 	return t.queries === t.keys && e.sequences[t.keys].grid ? [
 		"picture",
 		"lines",
@@ -2435,10 +2435,10 @@ function $(e, t) {
 		"positions"
 	];
 }
-function mt(e, t, n) {
+function gt(e, t, n) {
 	return n === "head" ? !0 : n === "written" ? e.written !== null : r(e, n, n === "lens" ? void 0 : t.name);
 }
-function ht(t, n, r) {
+function _t(t, n, r) {
 	return e.flatMap((e) => {
 		let i = t.scores[e], a = i?.[n.layer]?.[n.head];
 		if (!i || a == null) return [];
@@ -2447,7 +2447,7 @@ function ht(t, n, r) {
 	});
 }
 // src/state.ts
-var gt = class {
+var vt = class {
 	current;
 	listeners = /* @__PURE__ */ new Set();
 	constructor(e) {
@@ -2467,7 +2467,7 @@ var gt = class {
 	listen(e) {
 		this.listeners.add(e);
 	}
-}, _t = {
+}, yt = {
 	viewer: "Attention viewer",
 	language: "Language",
 	theme: "Colours",
@@ -2519,7 +2519,6 @@ var gt = class {
 	atLeast: "At least",
 	headName: (e, t) => `Layer ${e}, head ${t}`,
 	headShort: (e, t) => `${e}·${t}`,
-	layerName: (e) => `Layer ${e}`,
 	headsShown: (e, t) => e === t ? `${t} heads` : `${e} of ${t} heads`,
 	isOff: "off",
 	clickOff: "Click switches off",
@@ -2595,14 +2594,12 @@ var gt = class {
 	after: "with heads off",
 	moved: (e) => `moved by ${e} (total variation)`,
 	noPrediction: "This model predicts nothing here.",
-	measure: "Measure every head",
 	measuring: "Measuring …",
 	target: "For",
 	pair: "Why this weight",
 	pairOf: (e, t) => `${e} → ${t}`,
 	pairHint: "Choose a token and then what it looks at, to see which dimensions of query and key make the score.",
 	pairNot: "The parts of the score are not in this page.",
-	pairTokens: "first token of each word",
 	queryVector: "query",
 	keyVector: "key",
 	products: "query × key",
@@ -2611,11 +2608,8 @@ var gt = class {
 	bySize: "by size",
 	scoreLine: (e, t, n) => `score ${e}${t} → weight ${n}`,
 	addedPart: (e) => `, position adds ${e}`,
-	strongest: "Strongest",
 	layer: "Layer",
-	token: "Token",
-	likeliest: "likeliest",
-	ofToken: (e) => `instead of ${e}`,
+	layerToken: (e, t) => `Layer ${e}, token ${t}`,
 	nothingBefore: "nothing precedes it",
 	nothingWritten: "No token probabilities were recorded.",
 	earlier: "Earlier tokens",
@@ -2631,14 +2625,14 @@ var gt = class {
 		separator: "Separator",
 		induction: "Induction"
 	},
-	rank: (e, t) => `${vt(e)} of ${t}`,
+	rank: (e, t) => `${bt(e)} of ${t}`,
 	weak: "0",
 	strong: "largest",
 	failed: "That did not work",
 	noRecordings: "There is nothing to look at: the page holds no recording.",
 	notHere: "not in this page"
 };
-function vt(e) {
+function bt(e) {
 	return `${e}${e % 100 >= 11 && e % 100 <= 13 ? "th" : [
 		"th",
 		"st",
@@ -2646,8 +2640,8 @@ function vt(e) {
 		"rd"
 	][e % 10] ?? "th"}`;
 }
-var yt = {
-	en: _t,
+var xt = {
+	en: yt,
 	ko: {
 		viewer: "어텐션 뷰어",
 		language: "언어",
@@ -2700,7 +2694,6 @@ var yt = {
 		atLeast: "최솟값",
 		headName: (e, t) => `층 ${e}, 헤드 ${t}`,
 		headShort: (e, t) => `${e}·${t}`,
-		layerName: (e) => `층 ${e}`,
 		headsShown: (e, t) => e === t ? `헤드 ${t}개` : `헤드 ${t}개 중 ${e}개`,
 		isOff: "꺼짐",
 		clickOff: "눌러서 끄기",
@@ -2776,14 +2769,12 @@ var yt = {
 		after: "헤드를 껐을 때",
 		moved: (e) => `변화 ${e} (총변동 거리)`,
 		noPrediction: "이 모델이 여기서 예측하는 것은 없습니다.",
-		measure: "모든 헤드 재기",
 		measuring: "재는 중 …",
 		target: "예측 대상",
 		pair: "이 가중치의 이유",
 		pairOf: (e, t) => `${e} → ${t}`,
 		pairHint: "토큰을 고른 뒤 그 토큰이 보는 토큰을 고르면, 쿼리와 키의 어느 차원이 점수를 만드는지 보입니다.",
 		pairNot: "점수의 세부 내용은 이 페이지에 들어 있지 않습니다.",
-		pairTokens: "각 단어의 첫 토큰",
 		queryVector: "쿼리",
 		keyVector: "키",
 		products: "쿼리 × 키",
@@ -2792,11 +2783,8 @@ var yt = {
 		bySize: "크기 순서",
 		scoreLine: (e, t, n) => `점수 ${e}${t} → 가중치 ${n}`,
 		addedPart: (e) => `, 위치에서 ${e}`,
-		strongest: "가장 큰 값",
 		layer: "층",
-		token: "토큰",
-		likeliest: "가장 유력한 후보",
-		ofToken: (e) => `실제 토큰: ${e}`,
+		layerToken: (e, t) => `층 ${e}, 토큰 ${t}`,
 		nothingBefore: "앞에 아무것도 없음",
 		nothingWritten: "기록된 토큰 확률이 없습니다.",
 		earlier: "앞쪽 토큰",
@@ -2819,7 +2807,7 @@ var yt = {
 		noRecordings: "볼 것이 없습니다. 페이지에 기록이 들어 있지 않습니다.",
 		notHere: "이 페이지에 없음"
 	}
-}, bt = class {
+}, St = class {
 	desk;
 	root = C("div", { class: "mf-viewer" });
 	alert = C("div", {
@@ -2844,7 +2832,7 @@ var yt = {
 		this.setting = {
 			language: r,
 			theme: n.theme ?? "auto"
-		}, this.store = new gt(St(t.recordings[0], n)), e.replaceChildren(this.root), this.theme = this.dress(), this.panels = this.build(), this.store.listen((e, t) => {
+		}, this.store = new vt(wt(t.recordings[0], n)), e.replaceChildren(this.root), this.theme = this.dress(), this.panels = this.build(), this.store.listen((e, t) => {
 			(e.recording !== t.recording || e.attention !== t.attention) && this.settle(e, t), this.show();
 		}), this.stopListening = re(() => this.redress()), this.show();
 	}
@@ -2852,7 +2840,7 @@ var yt = {
 		this.stopListening(), this.root.remove();
 	}
 	get words() {
-		return yt[this.setting.language];
+		return xt[this.setting.language];
 	}
 	dress() {
 		let e = ne(this.setting.theme);
@@ -2865,11 +2853,11 @@ var yt = {
 		let { desk: e, store: t, words: n } = this;
 		this.root.lang = this.setting.language, this.root.setAttribute("role", "region"), this.root.setAttribute("aria-label", n.viewer), this.kind = e.recording(t.state.recording).attentions.map(({ name: e }) => e).join(" "), this.pairShown = "";
 		let r = (e) => this.fail(e), i = (e) => this.toggle(e), a = {
-			header: new ye(e, t, n, this.setting, (e) => this.change(e), (e) => this.record(e)),
+			header: new be(e, t, n, this.setting, (e) => this.change(e), (e) => this.record(e)),
 			heads: new he(t, n, e.recording(t.state.recording), i),
-			stage: new pt(e, t, n, i, () => this.panels.pair.element.scrollIntoView({ block: "nearest" }), r),
+			stage: new ht(e, t, n, i, () => this.panels.pair.element.scrollIntoView({ block: "nearest" }), r),
 			prediction: new ge(n, (e) => this.switch(e, !1)),
-			pair: new we(n)
+			pair: new Te(n)
 		}, o = C("div", { class: "mf-side" }, a.heads.element, a.prediction.element), s = C("div", { class: "mf-main" }, a.stage.element, a.pair.element);
 		return this.root.replaceChildren(a.header.element, this.alert, C("div", { class: "mf-columns" }, o, s)), a;
 	}
@@ -2893,7 +2881,7 @@ var yt = {
 		})), i.off, this.waiting), this.showPair(i, a);
 	}
 	settle(e, t) {
-		let r = this.desk.recording(e.recording), i = n(r, e.attention), a = [i.queries, i.keys].map((e) => r.sequences[e].tokens.length), o = $(r, i);
+		let r = this.desk.recording(e.recording), i = n(r, e.attention), a = [i.queries, i.keys].map((e) => r.sequences[e].tokens.length), o = Q(r, i);
 		this.store.set({
 			attention: i.name,
 			layer: Math.min(e.layer, i.layers - 1),
@@ -2901,7 +2889,7 @@ var yt = {
 			query: e.query !== null && e.query < a[0] ? e.query : null,
 			key: e.key !== null && e.key < a[1] ? e.key : null,
 			other: e.other === e.recording ? t.recording === e.recording ? null : t.recording : e.other,
-			what: mt(r, i, e.what) ? e.what : "head",
+			what: gt(r, i, e.what) ? e.what : "head",
 			view: o.includes(e.view) ? e.view : o[0],
 			onlyLayer: null,
 			target: Math.min(e.target, Math.max(0, (r.prediction?.labels.length ?? 1) - 1)),
@@ -2986,7 +2974,7 @@ var yt = {
 		}
 	}
 	reason(e) {
-		return e instanceof s ? `${e.message}: ${this.words.notHere}` : xt(e);
+		return e instanceof s ? `${e.message}: ${this.words.notHere}` : Ct(e);
 	}
 	fail(e) {
 		this.alert.hidden = !1;
@@ -2998,9 +2986,9 @@ var yt = {
 		}, "×");
 		this.alert.replaceChildren(C("span", {}, `${this.words.failed}: ${this.reason(e)}`), t);
 	}
-}, xt = (e) => e instanceof Error ? e.message : String(e);
-function St(e, t) {
-	let r = n(e, t.attention ?? ""), i = $(e, r), a = e.sequences[r.queries].tokens.length;
+}, Ct = (e) => e instanceof Error ? e.message : String(e);
+function wt(e, t) {
+	let r = n(e, t.attention ?? ""), i = Q(e, r), a = e.sequences[r.queries].tokens.length;
 	return {
 		recording: e.id,
 		other: null,
@@ -3026,23 +3014,23 @@ function St(e, t) {
 		target: 0
 	};
 }
-async function Ct(e, t, n) {
-	let r = yt[n.language || ((navigator.language || "").startsWith("ko") ? "ko" : "en")], i = (t) => e.replaceChildren(C("p", {
+async function Tt(e, t, n) {
+	let r = xt[n.language || ((navigator.language || "").startsWith("ko") ? "ko" : "en")], i = (t) => e.replaceChildren(C("p", {
 		class: "mf-viewer mf-wait",
 		role: "status"
 	}, t));
 	i(r.loading);
 	try {
 		let a = (await t.ask("recordings", {})).filter(({ attentions: e }) => e.length > 0);
-		if (a.length) return new bt(e, new f(t, a), n);
+		if (a.length) return new St(e, new f(t, a), n);
 		i(r.noRecordings);
 	} catch (e) {
-		i(`${r.failed}: ${xt(e)}`);
+		i(`${r.failed}: ${Ct(e)}`);
 	}
 	return null;
 }
 // src/source/http.ts
-var wt = class {
+var Et = class {
 	base;
 	constructor(e = "") {
 		this.base = e;
@@ -3063,7 +3051,7 @@ var wt = class {
 		let r = await n.json().catch(() => null);
 		throw new o(typeof r?.error == "string" ? r.error : `${e}: ${n.status}`);
 	}
-}, Tt = class {
+}, Dt = class {
 	model;
 	waiting = /* @__PURE__ */ new Map();
 	last = 0;
@@ -3102,26 +3090,26 @@ var wt = class {
 	};
 };
 // src/index.ts
-function Et(e, t, n = {}) {
+function $(e, t, n = {}) {
 	let r = null, i = !1;
-	return Ct(e, t, n).then((e) => {
+	return Tt(e, t, n).then((e) => {
 		r = e, i && r?.close();
 	}), () => {
 		i = !0, r?.close();
 	};
 }
-function Dt({ model: e, el: t }) {
-	let n = new Tt(e), r = Et(t, n, { language: e.get("language") ?? "" });
+function Ot({ model: e, el: t }) {
+	let n = new Dt(e), r = $(t, n, { language: e.get("language") ?? "" });
 	return () => {
 		r(), n.close();
 	};
 }
-var Ot = { render: Dt };
+var kt = { render: Ot };
 for (let e of document.querySelectorAll("[data-viewer]")) {
-	let t = e.dataset.viewer === "embedded" ? new se(document) : new wt(e.dataset.base), { language: n, theme: r } = e.dataset;
-	Et(e, t, {
+	let t = e.dataset.viewer === "embedded" ? new se(document) : new Et(e.dataset.base), { language: n, theme: r } = e.dataset;
+	$(e, t, {
 		language: n,
 		theme: r
 	});
 }
-export { se as EmbeddedSource, wt as HttpSource, Tt as WidgetSource, Ot as default, Et as mount };
+export { se as EmbeddedSource, Et as HttpSource, Dt as WidgetSource, kt as default, $ as mount };

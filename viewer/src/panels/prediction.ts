@@ -85,7 +85,9 @@ function line(label: string, before: number | null, after: number | null, both: 
   return element("li", { class: both ? "mf-bar mf-both" : "mf-bar" }, element("span", { class: "mf-name" }, label), track, element("span", { class: "mf-number" }, numbers));
 }
 
-export const name = (recording: Recording): string => `${recording.model.name} · ${visible(Object.values(recording.sequences)[0]?.text.slice(0, 60) || recording.id)}`;
+export const name = (recording: Recording): string => `${recording.model.name} · ${beginning(Object.values(recording.sequences)[0]?.text || recording.id)}`;
+
+const beginning = (text: string): string => visible(text.length > 64 ? `${text.slice(0, 60)}…` : text);
 
 /** Half the sum of the differences; labels that only one side lists count whole. */
 function variation(a: Prediction, b: Prediction): number {

@@ -94,7 +94,7 @@ export class LensView {
     if (now) now.tabIndex = 0;
     const list = element("ol", {});
     for (const [text, probability] of this.rows[layer]?.[token] ?? []) list.append(bar(visible(text), probability, false));
-    this.detail.replaceChildren(element("p", {}, `${this.words.layerName(layer)}, ${this.words.token} ${token}`), list);
+    this.detail.replaceChildren(element("p", {}, this.words.layerToken(layer, token)), list);
   }
 
   private readonly key = (event: KeyboardEvent): void => {

@@ -11,7 +11,7 @@ const TOP = 30;
 const LETTERS = 13.5;
 /** A row draws no more lines than the eye can tell apart. */
 const EACH = 40;
-const FAINTEST = 0.04;
+const FAINTEST = 0.03;
 
 type Side = "row" | "column";
 
@@ -134,7 +134,7 @@ export class LinesView implements View {
     const cached = count === EACH ? this.strongest[row] : undefined;
     const found = cached ?? picture.weights.strongest(row, count);
     if (count === EACH) this.strongest[row] = found;
-    for (let i = found.length - 1; i >= 0; i--) this.stroke(pen, picture, width, gutter, row, found[i], only !== null && only !== found[i]);
+    for (let i = found.length - 1; i >= 0; i--) this.stroke(pen, picture, width, gutter, row, found[i], only !== null && only !== found[i], count === EACH);
   }
 
   private arriving(pen: Pen, picture: Picture, width: number, gutter: number, column: number): void {
@@ -143,9 +143,10 @@ export class LinesView implements View {
     for (const row of this.incoming[column]) this.stroke(pen, picture, width, gutter, row, column, false);
   }
 
-  private stroke(pen: Pen, picture: Picture, width: number, gutter: number, row: number, column: number, faint: boolean): void {
+  private stroke(pen: Pen, picture: Picture, width: number, gutter: number, row: number, column: number, faint: boolean, overview = false): void {
     const { theme, weights } = picture;
-    const strength = this.strength(picture, row, column);
+    // Without a choice, rows that spread their weight are fainter; else they would bury the others.
+    const strength = this.strength(picture, row, column) * (overview ? Math.sqrt(Math.min(1, weights.tops[row])) : 1);
     if (strength < FAINTEST) return;
     const y = (index: number) => TOP + index * ROW + ROW / 2;
     const below = weights.signs?.[row * weights.columns + column];

@@ -47,6 +47,7 @@ export interface Hearing {
 
 export const percent = (value: number): string => {
   const size = Math.abs(value);
-  const text = size === 0 || size >= 0.0995 ? size.toFixed(2) : size >= 0.001 ? size.toFixed(3) : size.toExponential(0);
+  const digits = size === 0 || size >= 0.0995 ? 2 : size >= 0.00095 ? 3 : 4;
+  const text = size > 0 && size < 0.00005 ? "<0.0001" : size.toFixed(digits);
   return value < 0 ? `−${text}` : text;
 };
