@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from typing import Any
 from paired import Source, SourceMistake, read
 from writing import BOTH
 
-CELL_SECONDS = 240
+CELL_SECONDS = 1800
+"""A cell that takes longer hangs; how much work a notebook may be is judged by its processor time."""
+
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 SANDBOX = ("unshare", "--map-root-user", "--net")
@@ -44,12 +47,16 @@ _socket.getaddrinfo = _unknown
 
 @dataclass
 class Run:
-    """What running a source gave: the outputs of each visible code cell, the seconds of each cell, and any failure."""
+    """What running a source gave: the outputs of each visible code cell, the seconds of each cell, and any failure.
+
+    `total` are seconds by the clock, `cpu` those of the processor, which other work on the machine does not change.
+    """
 
     outputs: list[list[dict[str, Any]]]
     seconds: list[tuple[int, float]]
     total: float
     failure: str | None = None
+    cpu: float = 0.0
 
 
 def can_unshare() -> bool:
@@ -187,6 +194,8 @@ def main() -> None:
         run = execute(read(path), closed, work)
     except SourceMistake as mistake:
         run = Run([], [], 0.0, str(mistake))
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run.cpu = spent.ru_utime + spent.ru_stime
     (folder / "run.json").write_text(json.dumps(vars(run), ensure_ascii=False), encoding="utf-8")
 
 

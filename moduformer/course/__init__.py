@@ -4,20 +4,25 @@
 stand in a file of `moduformer/course/exercises/`; the notebooks themselves are made in `notebooks/` of a checkout.
 """
 
+import importlib
+from typing import Any
+
 from moduformer.course.checking import Verdict, check
 from moduformer.course.words import Words, language
 
-__all__ = ["Verdict", "Words", "check", "language", "rated", "start"]
+_HOME = {
+    "start": "moduformer.course.beginning",
+    "rated": "moduformer.course.data",
+    "word_order_pairs": "moduformer.course.toy",
+    "toy_reviews": "moduformer.course.toy",
+    "word_tokenizer": "moduformer.course.toy",
+}
+"""What loads torch or pandas waits until a notebook asks for it."""
+
+__all__ = ["Verdict", "Words", "check", "language", *_HOME]
 
 
-def __getattr__(name: str) -> object:
-    # What loads torch or pandas waits until a notebook asks for it.
-    if name == "start":
-        from moduformer.course.beginning import start
-
-        return start
-    if name == "rated":
-        from moduformer.course.data import rated
-
-        return rated
-    raise AttributeError(f"module 'moduformer.course' has no attribute {name!r}")
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'moduformer.course' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
