@@ -80,12 +80,15 @@ export function can(recording: Recording, question: string, attention?: string):
   return own === undefined || own.includes(question);
 }
 
-/** Whether the rows and columns of two recordings' attention are the same tokens, so that weights can be subtracted. */
-export function sameTokens(a: Recording, b: Recording, attention: string): boolean {
+/**
+ * Whether weights of two recordings can be subtracted: as many tokens, and at least half of them the same, as where a
+ * word was put in place of another.
+ */
+export function comparable(a: Recording, b: Recording, attention: string): boolean {
   const [one, other] = [a, b].map((recording) => recording.attentions.find(({ name }) => name === attention));
   if (!one || !other || one.layers !== other.layers || one.heads !== other.heads) return false;
   return (["queries", "keys"] as const).every((side) => {
     const [left, right] = [a.sequences[one[side]].tokens, b.sequences[other[side]].tokens];
-    return left.length === right.length && left.every((token, index) => token.text === right[index].text);
+    return left.length === right.length && 2 * left.filter((token, index) => token.text === right[index].text).length >= left.length;
   });
 }

@@ -21,7 +21,7 @@ function i(e, t, n) {
 	let [r, i] = [e, t].map((e) => e.attentions.find(({ name: e }) => e === n));
 	return !r || !i || r.layers !== i.layers || r.heads !== i.heads ? !1 : ["queries", "keys"].every((n) => {
 		let [a, o] = [e.sequences[r[n]].tokens, t.sequences[i[n]].tokens];
-		return a.length === o.length && a.every((e, t) => e.text === o[t].text);
+		return a.length === o.length && 2 * a.filter((e, t) => e.text === o[t].text).length >= a.length;
 	});
 }
 // src/weights/weights.ts
@@ -31,6 +31,7 @@ var a = class e {
 	tops;
 	shares;
 	signs;
+	largest = null;
 	constructor(e, t, n, r, i = null) {
 		this.rows = e, this.columns = t, this.tops = n, this.shares = r, this.signs = i;
 	}
@@ -54,9 +55,11 @@ var a = class e {
 		return this.signs?.[n] ? -r : r;
 	}
 	get top() {
-		let e = 0;
-		for (let t of this.tops) t > e && (e = t);
-		return e;
+		if (this.largest === null) {
+			this.largest = 0;
+			for (let e of this.tops) e > this.largest && (this.largest = e);
+		}
+		return this.largest;
 	}
 	strongest(e, t) {
 		let n = [], r = e * this.columns;
@@ -418,15 +421,15 @@ function fe(e, t, n) {
 	let i = Math.max(...r.map(({ score: e }) => e ?? 0)), a = (e) => e ?? (t.reverse ? Infinity : -Infinity);
 	return r.filter(({ score: e }) => t.atLeast <= 0 || (e ?? 0) >= t.atLeast * i).sort((e, n) => t.reverse ? a(e.score) - a(n.score) : a(n.score) - a(e.score));
 }
-function A(e) {
-	let t = pe.get(e);
-	return t || pe.set(e, t = k(e.thumbnail.data)), t;
+function pe(e) {
+	let t = me.get(e);
+	return t || me.set(e, t = k(e.thumbnail.data)), t;
 }
-var pe = /* @__PURE__ */ new WeakMap();
-function me(e, t, n) {
+var me = /* @__PURE__ */ new WeakMap();
+function he(e, t, n) {
 	let [r, i] = [e, t].map((e) => e.attentions.find((e) => e.name === n));
 	if (!r || !i || r.layers !== i.layers || r.heads !== i.heads || r.thumbnail.size !== i.thumbnail.size) return null;
-	let [a, o] = [A(r), A(i)], s = r.thumbnail.size ** 2;
+	let [a, o] = [pe(r), pe(i)], s = r.thumbnail.size ** 2;
 	return Array.from({ length: r.layers }, (e, t) => Array.from({ length: r.heads }, (e, n) => {
 		let i = 0, c = (t * r.heads + n) * s;
 		for (let e = c; e < c + s; e++) i += Math.abs(a[e] - o[e]);
@@ -434,7 +437,7 @@ function me(e, t, n) {
 	}));
 }
 // src/panels/heads.ts
-var he = class {
+var ge = class {
 	store;
 	words;
 	toggle;
@@ -490,7 +493,7 @@ var he = class {
 		}, C("div", { class: "mf-row mf-between" }, C("h2", {}, t.heads), this.count), this.kinds.element, C("div", { class: "mf-row" }, this.order.element, this.layers.element), C("div", { class: "mf-row" }, this.reverse.element, this.slider), this.grid, this.clickOff.element, C("p", { class: "mf-small mf-hint" }, t.headsHint));
 	}
 	show(e, t, i, a, o) {
-		let s = n(t, e.attention), { words: c } = this, l = i && me(t, i, s.name);
+		let s = n(t, e.attention), { words: c } = this, l = i && he(t, i, s.name);
 		this.kinds.set(s.name);
 		let u = ue(s, r(t, "effects", s.name), l !== null);
 		this.order.set(u.map((e) => ({
@@ -582,7 +585,7 @@ var he = class {
 		let r = `${e.id} ${t.name} ${n.dark}`;
 		if (r === this.painted) return;
 		this.painted = r;
-		let i = A(t), a = D(n.scale.plus), o = t.thumbnail.size ** 2;
+		let i = pe(t), a = D(n.scale.plus), o = t.thumbnail.size ** 2;
 		for (let [e, { canvas: n }] of this.cells) {
 			let [r, s] = e.split(",").map(Number), c = (r * t.heads + s) * o, l = n.getContext("2d");
 			if (!l) continue;
@@ -631,29 +634,29 @@ var he = class {
 	};
 };
 // src/draw/lettering.ts
-function j(e) {
+function A(e) {
 	let t = e.replace(/\r?\n/g, "⏎").replace(/\t/g, "⇥").replace(/[\u0000-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, "␦");
 	return t.trim() === "" ? "␣".repeat(Math.max(1, Math.min(3, t.length))) : t.trim();
 }
-function M(e) {
-	return e.part ? `${j(e.text)} ${e.part}` : j(e.text);
+function j(e) {
+	return e.part ? `${A(e.text)} ${e.part}` : A(e.text);
 }
-var N = document.createElement("canvas").getContext("2d"), P = /* @__PURE__ */ new Map();
-function F(e, t, n) {
-	let r = `${t} ${e}`, i = P.get(r);
-	return i === void 0 && (P.size > 2e4 && P.clear(), N && (N.font = `${t}px ${n}`), i = N ? N.measureText(e).width : e.length * t * .6, P.set(r, i)), i;
+var M = document.createElement("canvas").getContext("2d"), N = /* @__PURE__ */ new Map();
+function P(e, t, n) {
+	let r = `${t} ${e}`, i = N.get(r);
+	return i === void 0 && (N.size > 2e4 && N.clear(), M && (M.font = `${t}px ${n}`), i = M ? M.measureText(e).width : e.length * t * .6, N.set(r, i)), i;
 }
-function I(e, t, n, r) {
-	if (F(e, t, n) <= r) return e;
+function F(e, t, n, r) {
+	if (P(e, t, n) <= r) return e;
 	let i = Array.from(e), [a, o] = [0, i.length];
 	for (; a < o;) {
 		let e = a + o + 1 >> 1;
-		F(`${i.slice(0, e).join("")}…`, t, n) <= r ? a = e : o = e - 1;
+		P(`${i.slice(0, e).join("")}…`, t, n) <= r ? a = e : o = e - 1;
 	}
 	return `${i.slice(0, a).join("")}…`;
 }
 // src/panels/prediction.ts
-var ge = class {
+var _e = class {
 	words;
 	restore;
 	element;
@@ -669,11 +672,11 @@ var ge = class {
 		let { words: r } = this;
 		this.body.classList.toggle("mf-waiting", n), this.showOff(t), this.body.replaceChildren(...e.map(({ recording: n, moved: i }) => {
 			let a = C("div", { class: "mf-predicted" });
-			e.length > 1 && a.append(C("p", { class: "mf-small" }, L(n)));
+			e.length > 1 && a.append(C("p", { class: "mf-small" }, I(n)));
 			let { prediction: o } = n;
 			o ? this.bars(a, n, o, t.length ? i?.prediction ?? null : null) : a.append(C("p", { class: "mf-small" }, r.noPrediction));
-			let s = t.length && i ? i.moved ?? (o && i.prediction ? ye(o, i.prediction) : void 0) : void 0;
-			return s !== void 0 && a.append(C("p", { class: "mf-moved" }, r.moved(O(s)))), a;
+			let s = t.length && i ? i.moved ?? (o && i.prediction ? be(o, i.prediction) : void 0) : void 0;
+			return s !== void 0 && a.append(C("p", { class: "mf-moved" }, r.moved(O(s), o?.of ?? null))), a;
 		}));
 	}
 	showOff(e) {
@@ -692,33 +695,33 @@ var ge = class {
 		this.chips.replaceChildren(C("span", { class: "mf-small" }, t.offCount(e.length)), ...i, a);
 	}
 	bars(e, t, n, r) {
-		let { words: i } = this, a = n.sequence !== void 0 && n.token !== void 0 ? t.sequences[n.sequence]?.tokens[n.token]?.text : void 0, o = i.predicted[n.of] ?? n.of;
-		e.append(C("p", { class: "mf-small" }, a === void 0 ? o : `${o}: ${j(a)}`));
-		let s = [...n.labels];
-		for (let e of r?.labels ?? []) s.includes(e) || s.push(e);
-		let c = (e, t) => {
+		let { words: i } = this, a = n.sequence !== void 0 && n.token !== void 0 ? t.sequences[n.sequence]?.tokens[n.token]?.text : void 0;
+		e.append(C("p", { class: "mf-small" }, i.predicted[n.of]?.(A(a ?? "")) ?? n.of));
+		let o = [...n.labels];
+		for (let e of r?.labels ?? []) o.includes(e) || o.push(e);
+		let s = (e, t) => {
 			let n = e.labels.indexOf(t);
 			return n < 0 ? null : e.probabilities[n];
-		}, l = n.of === "value" ? Math.max(1, ...[n, r].flatMap((e) => e?.probabilities.map(Math.abs) ?? [])) : 1, u = C("ul", { class: "mf-bars" });
-		for (let e of s.slice(0, 14)) {
-			let [t, i] = [c(n, e), r ? c(r, e) : null];
-			u.append(_e(j(e), t, i, r !== null, l));
+		}, c = n.of === "value" ? Math.max(1, ...[n, r].flatMap((e) => e?.probabilities.map(Math.abs) ?? [])) : 1, l = C("ul", { class: "mf-bars" });
+		for (let e of o.slice(0, 14)) {
+			let [t, i] = [s(n, e), r ? s(r, e) : null];
+			l.append(ve(A(e), t, i, r !== null, c));
 		}
-		if (e.append(u), r) {
+		if (e.append(l), r) {
 			let t = (e, t) => C("span", {}, C("i", { class: e }), t);
 			e.append(C("p", { class: "mf-small mf-legend" }, t("mf-old", i.before), t("mf-new", i.after)));
 		}
 	}
 };
-function _e(e, t, n, r, i) {
+function ve(e, t, n, r, i) {
 	let a = (e, t) => {
 		let n = C("span", { class: t });
 		return n.style.width = `${(100 * Math.min(1, Math.abs(e ?? 0) / i)).toFixed(2)}%`, n;
 	}, o = C("span", { class: "mf-track" }, a(t, r ? "mf-fill mf-before" : "mf-fill"), r && a(n, "mf-fill mf-after")), s = (e) => e === null ? "–" : O(e), c = r ? `${s(t)} → ${s(n)}` : s(t);
 	return C("li", { class: r ? "mf-bar mf-both" : "mf-bar" }, C("span", { class: "mf-name" }, e), o, C("span", { class: "mf-number" }, c));
 }
-var L = (e) => `${e.model.name} · ${ve(Object.values(e.sequences)[0]?.text || e.id)}`, ve = (e) => j(e.length > 64 ? `${e.slice(0, 60)}…` : e);
-function ye(e, t) {
+var I = (e) => `${e.model.name} · ${ye(Object.values(e.sequences)[0]?.text || e.id)}`, ye = (e) => A(e.length > 64 ? `${e.slice(0, 60)}…` : e);
+function be(e, t) {
 	let n = /* @__PURE__ */ new Set([...e.labels, ...t.labels]), r = 0;
 	for (let i of n) {
 		let [n, a] = [e.labels.indexOf(i), t.labels.indexOf(i)];
@@ -727,7 +730,7 @@ function ye(e, t) {
 	return r / 2;
 }
 // src/panels/header.ts
-var be = class {
+var xe = class {
 	desk;
 	words;
 	element;
@@ -800,7 +803,7 @@ var be = class {
 		].filter(Boolean).join(" · ");
 		let s = i.recordings.map((e) => ({
 			value: e.id,
-			label: L(e)
+			label: I(e)
 		}));
 		this.texts.set(s, t.id);
 		let c = s.filter(({ value: e }) => e !== t.id);
@@ -809,7 +812,7 @@ var be = class {
 			label: n.nothing
 		}, ...c], e.other ?? ""), this.other.element.hidden = i.recordings.length < 2, this.swap.hidden = e.other === null, this.form.hidden = !r(t, "record");
 	}
-}, R = class {
+}, L = class {
 	context;
 	font;
 	constructor(e, t) {
@@ -832,11 +835,11 @@ var be = class {
 	picture(e, t, n, r, i) {
 		this.context.imageSmoothingEnabled = !1, this.context.drawImage(e, t, n, r, i);
 	}
-}, xe = "http://www.w3.org/2000/svg", Se = class {
+}, Se = "http://www.w3.org/2000/svg", Ce = class {
 	font;
 	root;
 	constructor(e, t, n) {
-		this.font = n, this.root = document.createElementNS(xe, "svg");
+		this.font = n, this.root = document.createElementNS(Se, "svg");
 		for (let [n, r] of [
 			["width", e],
 			["height", t],
@@ -864,7 +867,7 @@ var be = class {
 		});
 	}
 	curve(e, t, n, r, i, a, o) {
-		let s = (n - e) * .45, c = `M${z(e)} ${z(t)}C${z(e + s)} ${z(t)} ${z(n - s)} ${z(r)} ${z(n)} ${z(r)}`;
+		let s = (n - e) * .45, c = `M${R(e)} ${R(t)}C${R(e + s)} ${R(t)} ${R(n - s)} ${R(r)} ${R(n)} ${R(r)}`;
 		this.add("path", {
 			d: c,
 			fill: "none",
@@ -884,7 +887,7 @@ var be = class {
 			"text-anchor": r.align ?? "start",
 			"dominant-baseline": "central"
 		});
-		r.upwards && i.setAttribute("transform", `rotate(-90 ${z(e)} ${z(t)})`), i.textContent = n;
+		r.upwards && i.setAttribute("transform", `rotate(-90 ${R(e)} ${R(t)})`), i.textContent = n;
 	}
 	picture(e, t, n, r, i) {
 		let a = e.toDataURL("image/png");
@@ -901,11 +904,11 @@ var be = class {
 		return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(this.root)}\n`;
 	}
 	add(e, t) {
-		let n = document.createElementNS(xe, e);
-		for (let [e, r] of Object.entries(t)) n.setAttribute(e, typeof r == "number" ? z(r) : r);
+		let n = document.createElementNS(Se, e);
+		for (let [e, r] of Object.entries(t)) n.setAttribute(e, typeof r == "number" ? R(r) : r);
 		return this.root.append(n), n;
 	}
-}, z = (e) => String(Math.round(e * 100) / 100), B = class {
+}, R = (e) => String(Math.round(e * 100) / 100), z = class {
 	paint;
 	canvas = document.createElement("canvas");
 	width = 0;
@@ -926,7 +929,7 @@ var be = class {
 			e && this.width && (e.setTransform(this.canvas.width / this.width, 0, 0, this.canvas.height / this.height, 0, 0), e.clearRect(0, 0, this.width, this.height), this.paint(e));
 		});
 	}
-}, Ce = 18, we = 110, V = 92, Te = class {
+}, we = 18, Te = 110, B = 92, Ee = class {
 	words;
 	element;
 	title = C("h2", {});
@@ -935,7 +938,7 @@ var be = class {
 		"aria-live": "polite"
 	});
 	arrangement;
-	surface = new B((e) => this.paint(e));
+	surface = new z((e) => this.paint(e));
 	readout = C("p", { class: "mf-readout" });
 	body;
 	list = C("ol", { class: "mf-dimensions" });
@@ -964,10 +967,10 @@ var be = class {
 	show(e, t, n, r) {
 		let { words: i } = this;
 		this.pair = e, this.theme = r, this.title.textContent = i.pairOf(t, n);
-		let a = e.added ? i.addedPart(U(e.added)) : "";
-		this.note.textContent = i.scoreLine(U(e.score), a, O(e.weight)), this.surface.canvas.setAttribute("aria-label", `${i.pairOf(t, n)}: ${this.note.textContent}`), this.body.hidden = !1, this.arrangement.element.hidden = !1;
-		let o = H(e, "size").slice(0, 5);
-		this.list.replaceChildren(...o.map((t) => C("li", {}, `${i.dimension} ${t}: ${U(e.query[t])} × ${U(e.key[t])} → ${U(e.products[t])}`))), this.fit();
+		let a = e.products.reduce((e, t) => e + t, 0), o = e.added ? i.addedPart(H(e.added)) : "";
+		this.note.textContent = i.scoreLine(H(a), H(e.score), o, O(e.weight)), this.surface.canvas.setAttribute("aria-label", `${i.pairOf(t, n)}: ${this.note.textContent}`), this.body.hidden = !1, this.arrangement.element.hidden = !1;
+		let s = V(e, "size").slice(0, 5);
+		this.list.replaceChildren(...s.map((t) => C("li", {}, `${i.dimension} ${t}: ${H(e.query[t])} × ${H(e.key[t])} → ${H(e.products[t])}`))), this.fit();
 	}
 	fit() {
 		this.pair && this.body.clientWidth && this.surface.resize(this.body.clientWidth, 172);
@@ -975,15 +978,15 @@ var be = class {
 	paint(e) {
 		let { pair: t, theme: n, words: r } = this;
 		if (!t || !n) return;
-		let i = new R(e, n.font), a = H(t, this.by), o = (this.surface.width - V) / a.length, s = (e, t, r) => {
+		let i = new L(e, n.font), a = V(t, this.by), o = (this.surface.width - B) / a.length, s = (e, t, r) => {
 			let s = Math.max(1e-9, ...r.map(Math.abs));
-			i.write(82, e + Ce / 2, t, {
+			i.write(82, e + we / 2, t, {
 				size: 12,
 				colour: n.soft,
 				align: "end"
 			}), a.forEach((t, a) => {
 				let c = 255 * Math.abs(r[t]) / s;
-				i.rectangle(V + a * o, e, Math.max(1, o - +(o > 4)), Ce, v(_(n.scale, c, r[t] < 0)));
+				i.rectangle(B + a * o, e, Math.max(1, o - +(o > 4)), we, v(_(n.scale, c, r[t] < 0)));
 			});
 		};
 		s(0, r.queryVector, t.query), s(24, r.keyVector, t.key);
@@ -992,23 +995,23 @@ var be = class {
 			size: 12,
 			colour: n.soft,
 			align: "end"
-		}), i.rectangle(V, 109, this.surface.width - V, 1, n.rule), a.forEach((e, r) => {
-			let a = t.products[e], s = Math.abs(a) / c * (we / 2), l = v(_(n.scale, n.dark ? 170 : 165, a < 0));
-			i.rectangle(V + r * o, a > 0 ? 109 - s : 109, Math.max(1, o - (o > 4 ? 1.5 : 0)), s, l);
+		}), i.rectangle(B, 109, this.surface.width - B, 1, n.rule), a.forEach((e, r) => {
+			let a = t.products[e], s = Math.abs(a) / c * (Te / 2), l = v(_(n.scale, n.dark ? 170 : 165, a < 0));
+			i.rectangle(B + r * o, a > 0 ? 109 - s : 109, Math.max(1, o - (o > 4 ? 1.5 : 0)), s, l);
 		});
 	}
 	point(e) {
 		let { pair: t, words: n } = this;
 		if (!t) return;
-		let r = this.surface.canvas.getBoundingClientRect(), i = H(t, this.by), a = i[Math.floor((e.clientX - r.left - V) / (r.width - V) * i.length)];
-		this.readout.textContent = a === void 0 ? "" : `${n.dimension} ${a}: ${U(t.query[a])} × ${U(t.key[a])} → ${U(t.products[a])}`;
+		let r = this.surface.canvas.getBoundingClientRect(), i = V(t, this.by), a = i[Math.floor((e.clientX - r.left - B) / (r.width - B) * i.length)];
+		this.readout.textContent = a === void 0 ? "" : `${n.dimension} ${a}: ${H(t.query[a])} × ${H(t.key[a])} → ${H(t.products[a])}`;
 	}
 };
-function H(e, t) {
+function V(e, t) {
 	let n = e.products.map((e, t) => t);
 	return t === "dimension" ? n : n.sort((t, n) => Math.abs(e.products[n]) - Math.abs(e.products[t]));
 }
-var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 : 2)}`, Ee = class {
+var H = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 : 2)}`, De = class {
 	words;
 	choose;
 	text = C("div", {
@@ -1037,10 +1040,10 @@ var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 				class: `mf-token${a.special ? " mf-special" : ""}${r.from !== void 0 && o >= r.from ? " mf-own" : ""}`,
 				role: "option",
 				tabindex: -1,
-				"aria-label": `${j(a.text)} ${s === null ? this.words.nothingBefore : O(s)}`
+				"aria-label": `${A(a.text)} ${s === null ? this.words.nothingBefore : O(s)}`
 			});
-			if (c.append(j(a.text)), s !== null) {
-				let e = _(n.scale, 235 * De(s));
+			if (c.append(A(a.text)), s !== null) {
+				let e = _(n.scale, 235 * Oe(s));
 				c.style.backgroundColor = v(e), c.style.color = y(e);
 			}
 			let l = () => this.tell(o, e, t);
@@ -1056,9 +1059,9 @@ var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 		let i = t.sequences[r.sequence].tokens[e], a = n ? [[this.words.before, r], [this.words.after, n]] : [["", r]];
 		this.detail.replaceChildren(...a.map(([t, n]) => {
 			let r = n.probabilities[e] ?? null, a = C("ol", {});
-			for (let [t, r] of n.likeliest[e] ?? []) a.append(Oe(j(t), r, t === i?.text));
+			for (let [t, r] of n.likeliest[e] ?? []) a.append(ke(A(t), r, t === i?.text));
 			let o = r === null ? this.words.nothingBefore : O(r);
-			return C("div", {}, C("p", {}, C("b", {}, j(i?.text ?? "")), ` ${o}`), t && C("p", { class: "mf-small" }, t), a);
+			return C("div", {}, C("p", {}, C("b", {}, A(i?.text ?? "")), ` ${o}`), t && C("p", { class: "mf-small" }, t), a);
 		}));
 	}
 	key = (e) => {
@@ -1072,13 +1075,13 @@ var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 		};
 		e.key in n && (e.preventDefault(), this.tokens[this.at] && (this.tokens[this.at].tabIndex = -1), this.at = Math.max(0, Math.min(t, n[e.key])), this.tokens[this.at].tabIndex = 0, this.tokens[this.at].focus());
 	};
-}, De = (e) => Math.min(1, -Math.log10(Math.max(.001, e)) / 3);
-function Oe(e, t, n) {
+}, Oe = (e) => Math.min(1, -Math.log10(Math.max(.001, e)) / 3);
+function ke(e, t, n) {
 	let r = C("span", { class: "mf-fill" });
 	return r.style.width = `${Math.max(.5, 100 * Math.min(1, t))}%`, C("li", { class: n ? "mf-bar mf-marked" : "mf-bar" }, C("span", { class: "mf-name" }, e), C("span", { class: "mf-track" }, r), C("span", { class: "mf-number" }, O(t)));
 }
 // src/views/lens.ts
-var ke = 86, Ae = class {
+var Ae = 86, je = class {
 	words;
 	table = C("table", { class: "mf-lens" });
 	range = C("span", { class: "mf-small" });
@@ -1109,7 +1112,7 @@ var ke = 86, Ae = class {
 		r !== null && (r < this.first || r >= this.first + this.count()) && (this.first = Math.max(0, r - 2)), this.first = Math.max(0, Math.min(this.first, i - this.count())), this.cell = [t.length - 1, Math.max(this.first, r ?? this.first)], this.draw();
 	}
 	count() {
-		return Math.max(2, Math.floor(((this.element.clientWidth || 700) - 60) / ke));
+		return Math.max(2, Math.floor(((this.element.clientWidth || 700) - 60) / Ae));
 	}
 	move(e) {
 		let t = this.rows[0]?.length ?? 0;
@@ -1121,7 +1124,7 @@ var ke = 86, Ae = class {
 		let r = this.table.contains(document.activeElement), i = e.sequences[e.written?.sequence ?? Object.keys(e.sequences)[0]], a = Math.min(t[0].length, this.first + this.count());
 		this.range.textContent = this.words.tokensRange(this.first, a - 1, t[0].length);
 		let o = C("tr", {}, C("th", { scope: "col" }, this.words.layer));
-		for (let e = this.first; e < a; e++) o.append(C("th", { scope: "col" }, j(i.tokens[e]?.text ?? "")));
+		for (let e = this.first; e < a; e++) o.append(C("th", { scope: "col" }, A(i.tokens[e]?.text ?? "")));
 		let s = C("tbody", {});
 		for (let e = t.length - 1; e >= 0; e--) {
 			let r = C("tr", {}, C("th", { scope: "row" }, String(e)));
@@ -1130,7 +1133,7 @@ var ke = 86, Ae = class {
 					tabindex: -1,
 					"data-layer": e,
 					"data-token": i
-				}, j(a)), c = _(n.scale, 235 * o);
+				}, A(a)), c = _(n.scale, 235 * o);
 				s.style.backgroundColor = v(c), s.style.color = y(c), s.addEventListener("focus", () => this.tell(e, i)), s.addEventListener("click", () => s.focus()), r.append(s);
 			}
 			s.append(r);
@@ -1146,7 +1149,7 @@ var ke = 86, Ae = class {
 		let r = this.current();
 		r && (r.tabIndex = 0);
 		let i = C("ol", {});
-		for (let [n, r] of this.rows[e]?.[t] ?? []) i.append(Oe(j(n), r, !1));
+		for (let [n, r] of this.rows[e]?.[t] ?? []) i.append(ke(A(n), r, !1));
 		this.detail.replaceChildren(C("p", {}, this.words.layerToken(e, t)), i);
 	}
 	key = (e) => {
@@ -1161,22 +1164,22 @@ var ke = 86, Ae = class {
 		let n = Math.max(0, Math.min(this.rows.length - 1, this.cell[0] + t[0])), r = Math.max(0, Math.min(this.rows[0].length - 1, this.cell[1] + t[1]));
 		r < this.first || r >= this.first + this.count() ? (this.first = Math.max(0, Math.min(this.rows[0].length - this.count(), this.first + t[1])), this.cell = [n, r], this.draw()) : this.tell(n, r), this.current()?.focus();
 	};
-}, je = 2 ** 20, Me = 64, Ne = 16e3;
-function Pe(e, t, n) {
-	let { width: r, height: i } = e.size(), a = new Se(r, i, t.theme.font);
-	e.draw(a), W(new Blob([a.text()], { type: "image/svg+xml" }), `${n}.svg`);
-}
+}, Me = 2 ** 20, Ne = 64, Pe = 16e3;
 function Fe(e, t, n) {
-	let { width: r, height: i } = e.size(), a = Math.min(2, Ne / r, Ne / i, Math.sqrt(12e7 / (r * i))), o = document.createElement("canvas");
+	let { width: r, height: i } = e.size(), a = new Ce(r, i, t.theme.font);
+	e.draw(a), U(new Blob([a.text()], { type: "image/svg+xml" }), `${n}.svg`);
+}
+function Ie(e, t, n) {
+	let { width: r, height: i } = e.size(), a = Math.min(2, Pe / r, Pe / i, Math.sqrt(12e7 / (r * i))), o = document.createElement("canvas");
 	[o.width, o.height] = [Math.round(r * a), Math.round(i * a)];
 	let s = o.getContext("2d");
-	s && (s.scale(a, a), e.draw(new R(s, t.theme.font)), o.toBlob((e) => e && W(e, `${n}.png`), "image/png"));
+	s && (s.scale(a, a), e.draw(new L(s, t.theme.font)), o.toBlob((e) => e && U(e, `${n}.png`), "image/png"));
 }
-function Ie(e, t, n, r) {
-	W(new Blob([JSON.stringify(Le(e, t, n))], { type: "application/json" }), `${r}.json`);
+function Le(e, t, n, r) {
+	U(new Blob([JSON.stringify(Re(e, t, n))], { type: "application/json" }), `${r}.json`);
 }
-function Le(e, t, r) {
-	let { weights: i, rows: a, columns: o } = r, s = (e) => Number(e.toPrecision(4)), c = i.rows * i.columns <= je, l = (e) => Array.from({ length: i.rows }, (t, n) => e(n)), u = n(e, t.attention);
+function Re(e, t, r) {
+	let { weights: i, rows: a, columns: o } = r, s = (e) => Number(e.toPrecision(4)), c = i.rows * i.columns <= Me, l = (e) => Array.from({ length: i.rows }, (t, n) => e(n)), u = n(e, t.attention);
 	return {
 		format: "moduformer view 1",
 		recording: e,
@@ -1196,17 +1199,72 @@ function Le(e, t, r) {
 			text: e,
 			tokens: t
 		})),
-		...c ? { weights: l((e) => Array.from({ length: i.columns }, (t, n) => s(i.at(e, n)))) } : { strongest: l((e) => i.strongest(e, Me).map((t) => [t, s(i.at(e, t))])) }
+		...c ? { weights: l((e) => Array.from({ length: i.columns }, (t, n) => s(i.at(e, n)))) } : { strongest: l((e) => i.strongest(e, Ne).map((t) => [t, s(i.at(e, t))])) }
 	};
 }
-function W(e, t) {
+function U(e, t) {
 	let n = document.createElement("a"), r = URL.createObjectURL(e);
 	n.href = r, n.download = t.replace(/[^\p{L}\p{N}._-]+/gu, "-"), document.body.append(n), n.click(), n.remove(), setTimeout(() => URL.revokeObjectURL(r), 1e4);
 }
+// src/weights/pyramid.ts
+var ze = [
+	"row",
+	"root",
+	"head"
+];
+function W(e, t, n, r) {
+	return r === "head" ? n * e.tops[t] / (e.top || 1) : r === "root" ? Math.sqrt(255 * n) : n;
+}
+var Be = class {
+	levels;
+	constructor(e, t) {
+		let { rows: n, columns: r, signs: i } = e;
+		this.levels = [{
+			rows: n,
+			columns: r,
+			values: Ve(e, t),
+			signs: i
+		}];
+	}
+	at(e) {
+		let t = 0;
+		for (; e * 2 ** t < .75 && this.level(t).rows > 1;) t++;
+		return [this.level(t), t];
+	}
+	level(e) {
+		for (; this.levels.length <= e;) this.levels.push(He(this.levels[this.levels.length - 1]));
+		return this.levels[e];
+	}
+};
+function Ve(e, t) {
+	if (t === "row") return e.shares;
+	let n = new Uint8Array(e.shares.length), r = /* @__PURE__ */ new Uint8Array(256);
+	for (let i = 0, a = 0; i < e.rows; i++) {
+		for (let n = 0; n < 256; n++) r[n] = Math.round(W(e, i, n, t));
+		for (let t = 0; t < e.columns; t++, a++) n[a] = r[e.shares[a]];
+	}
+	return n;
+}
+function He(e) {
+	let t = Math.ceil(e.rows / 2), n = Math.ceil(e.columns / 2), r = new Uint8Array(t * n), i = e.signs && new Uint8Array(t * n);
+	for (let t = 0; t < e.rows; t++) {
+		let [a, o] = [t * e.columns, (t >> 1) * n];
+		for (let t = 0; t < e.columns; t++) {
+			let n = o + (t >> 1), s = e.values[a + t];
+			s <= r[n] || (r[n] = s, i && e.signs && (i[n] = e.signs[a + t]));
+		}
+	}
+	return {
+		rows: t,
+		columns: n,
+		values: r,
+		signs: i
+	};
+}
 // src/views/lines.ts
-var G = 25, K = 30, q = 13.5, J = 40, Re = .03, ze = class {
+var G = 25, K = 30, q = 13.5, J = 40, Ue = .03, We = class {
 	hearing;
-	surface = new B((e) => this.paint(e));
+	surface = new z((e) => this.paint(e));
 	space = C("div", { class: "mf-space" });
 	element;
 	picture = null;
@@ -1250,7 +1308,7 @@ var G = 25, K = 30, q = 13.5, J = 40, Re = .03, ze = class {
 	}
 	widest(e, t) {
 		let n = 40;
-		for (let r of e.labels.slice(0, 400)) n = Math.max(n, F(M(r), q, t));
+		for (let r of e.labels.slice(0, 400)) n = Math.max(n, P(j(r), q, t));
 		return Math.min(n, 220);
 	}
 	fit() {
@@ -1260,7 +1318,7 @@ var G = 25, K = 30, q = 13.5, J = 40, Re = .03, ze = class {
 		let { picture: t } = this;
 		if (!t) return;
 		let n = this.element.scrollTop, r = this.across(t);
-		e.save(), e.translate(Math.floor((this.surface.width - r) / 2), -n), this.strokes(new R(e, t.theme.font), t, r, n, n + this.surface.height, !1), e.restore();
+		e.save(), e.translate(Math.floor((this.surface.width - r) / 2), -n), this.strokes(new L(e, t.theme.font), t, r, n, n + this.surface.height, !1), e.restore();
 	}
 	strokes(e, t, n, r, i, a) {
 		let { rows: o, columns: s, theme: c, words: l } = t, u = this.gutter(t, n), d = Math.max(0, Math.floor((r - K) / G)), f = (e) => Math.min(e.labels.length - 1, Math.ceil((i - K) / G));
@@ -1271,7 +1329,7 @@ var G = 25, K = 30, q = 13.5, J = 40, Re = .03, ze = class {
 		else for (let r = d; r <= f(o); r++) this.outgoing(e, t, n, u, r, J, null);
 		this.tint(e, t, n, u, p, d, Math.max(f(o), f(s)));
 		let m = (r, i, a) => {
-			let o = r.labels[i], s = I(M(o), q, c.font, u - 22), l = p[a] === i, d = {
+			let o = r.labels[i], s = F(j(o), q, c.font, u - 22), l = p[a] === i, d = {
 				size: q,
 				colour: this.shadeOf(t, p, i, a) > 150 ? c.dark ? "#10141b" : "#ffffff" : o.special ? c.soft : c.ink,
 				weight: l ? 700 : 400
@@ -1300,21 +1358,21 @@ var G = 25, K = 30, q = 13.5, J = 40, Re = .03, ze = class {
 		for (let c = s.length - 1; c >= 0; c--) this.stroke(e, t, n, r, i, s[c], o !== null && o !== s[c], a === J);
 	}
 	arriving(e, t, n, r, i) {
-		this.incoming ??= [], this.incoming[i] ??= Be(t, i, 160);
+		this.incoming ??= [], this.incoming[i] ??= Ge(t, i, 160);
 		for (let a of this.incoming[i]) this.stroke(e, t, n, r, a, i, !1);
 	}
 	stroke(e, t, n, r, i, a, o, s = !1) {
-		let { theme: c, weights: l } = t, u = this.strength(t, i, a) * (s ? Math.sqrt(Math.min(1, l.tops[i])) : 1);
-		if (u < Re) return;
+		let { theme: c, weights: l } = t, u = this.shareOf(t, i, a) * (s ? Math.sqrt(Math.min(1, l.tops[i])) : 1);
+		if (u < Ue) return;
 		let d = (e) => K + e * G + G / 2, f = l.signs?.[i * l.columns + a], p = v(_(c.scale, c.dark ? 175 : 165, f === 1));
 		e.curve(r, d(i), n - r, d(a), p, .8 + 2.6 * u, (o ? .25 : 1) * (.08 + .87 * u));
 	}
-	strength(e, t, n) {
-		let { weights: r, brightness: i } = e, a = r.shares[t * r.columns + n] / 255;
-		return i === "row" ? a : a * r.tops[t] / (r.top || 1);
+	shareOf(e, t, n) {
+		let { weights: r, brightness: i } = e;
+		return W(r, t, r.shares[t * r.columns + n], i) / 255;
 	}
 	shadeOf(e, t, n, r) {
-		return t.row !== null && r === "column" && t.row < e.weights.rows ? 255 * this.strength(e, t.row, n) : t.row === null && t.column !== null && r === "row" ? 255 * this.strength(e, n, t.column) : 0;
+		return t.row !== null && r === "column" && t.row < e.weights.rows ? 255 * this.shareOf(e, t.row, n) : t.row === null && t.column !== null && r === "row" ? 255 * this.shareOf(e, n, t.column) : 0;
 	}
 	tint(e, t, n, r, i, a, o) {
 		let { theme: s, weights: c } = t, l = (t, i, a) => e.rectangle(t === "row" ? 2 : n - r + 2, K + i * G + 1, r - 4, 23, a), [u, d] = i.row === null ? ["row", c.rows] : ["column", c.columns];
@@ -1409,61 +1467,14 @@ var G = 25, K = 30, q = 13.5, J = 40, Re = .03, ze = class {
 		t - K < n ? this.element.scrollTop = t - K : t + G + 8 > n + r && (this.element.scrollTop = t + G + 8 - r);
 	}
 };
-function Be(e, t, n) {
+function Ge(e, t, n) {
 	let { weights: r } = e;
 	return Array.from({ length: r.rows }, (e, n) => [Math.abs(r.at(n, t)), n]).sort((e, t) => t[0] - e[0]).slice(0, n).map(([, e]) => e);
 }
-// src/weights/pyramid.ts
-var Ve = class {
-	levels;
-	constructor(e, t) {
-		let { rows: n, columns: r, signs: i } = e;
-		this.levels = [{
-			rows: n,
-			columns: r,
-			values: He(e, t),
-			signs: i
-		}];
-	}
-	at(e) {
-		let t = 0;
-		for (; e * 2 ** t < .75 && this.level(t).rows > 1;) t++;
-		return [this.level(t), t];
-	}
-	level(e) {
-		for (; this.levels.length <= e;) this.levels.push(Ue(this.levels[this.levels.length - 1]));
-		return this.levels[e];
-	}
-};
-function He(e, t) {
-	if (t === "row") return e.shares;
-	let n = new Uint8Array(e.shares.length), r = e.top || 1;
-	for (let t = 0, i = 0; t < e.rows; t++) {
-		let a = e.tops[t] / r;
-		for (let t = 0; t < e.columns; t++, i++) n[i] = Math.round(e.shares[i] * a);
-	}
-	return n;
-}
-function Ue(e) {
-	let t = Math.ceil(e.rows / 2), n = Math.ceil(e.columns / 2), r = new Uint8Array(t * n), i = e.signs && new Uint8Array(t * n);
-	for (let t = 0; t < e.rows; t++) {
-		let [a, o] = [t * e.columns, (t >> 1) * n];
-		for (let t = 0; t < e.columns; t++) {
-			let n = o + (t >> 1), s = e.values[a + t];
-			s <= r[n] || (r[n] = s, i && e.signs && (i[n] = e.signs[a + t]));
-		}
-	}
-	return {
-		rows: t,
-		columns: n,
-		values: r,
-		signs: i
-	};
-}
 // src/views/matrix.ts
-var Y = 12, We = 44, Ge = 34, Ke = class {
+var Y = 12, Ke = 44, qe = 34, Je = class {
 	hearing;
-	surface = new B((e) => this.paint(e));
+	surface = new z((e) => this.paint(e));
 	element;
 	picture = null;
 	pyramid = null;
@@ -1499,7 +1510,7 @@ var Y = 12, We = 44, Ge = 34, Ke = class {
 	}
 	show(e, t) {
 		let n = this.picture;
-		this.picture = e, this.pyramid = new Ve(e.weights, e.brightness), this.chosen = t, this.pointed = null, n && n.weights.rows === e.weights.rows && n.weights.columns === e.weights.columns ? this.surface.redraw() : this.fit();
+		this.picture = e, this.pyramid = new Be(e.weights, e.brightness), this.chosen = t, this.pointed = null, n && n.weights.rows === e.weights.rows && n.weights.columns === e.weights.columns ? this.surface.redraw() : this.fit();
 	}
 	choose(e) {
 		this.chosen = e, this.surface.redraw();
@@ -1533,13 +1544,13 @@ var Y = 12, We = 44, Ge = 34, Ke = class {
 	gutters(e, t, n = !0) {
 		let r = (n) => {
 			let r = 24;
-			for (let t of n.labels.slice(0, 400)) r = Math.max(r, F(M(t), Y, e.theme.font));
+			for (let t of n.labels.slice(0, 400)) r = Math.max(r, P(j(t), Y, e.theme.font));
 			return Math.min(r + 14, t < 4 ? 84 : 128, Math.max(64, this.surface.width * .24));
 		}, i = r(e.rows), a = n ? Math.max(0, this.surface.width - i - e.weights.columns * t - 12) : 0;
 		return [i + Math.floor(a / 2), r(e.columns)];
 	}
 	fit() {
-		let { picture: e } = this, t = this.element.clientWidth - Ge;
+		let { picture: e } = this, t = this.element.clientWidth - qe;
 		if (!e || t <= 0) return;
 		this.surface.width = t;
 		let n = this.fitting(e, t), [, r] = this.gutters(e, n), i = Math.max(320, Math.min(720, innerHeight - 200));
@@ -1547,7 +1558,7 @@ var Y = 12, We = 44, Ge = 34, Ke = class {
 	}
 	fitting(e, t) {
 		let { rows: n, columns: r } = e.weights, [i, a] = this.gutters(e, 20, !1), o = Math.max(320, Math.min(720, innerHeight - 200));
-		return Math.min(We, (t - i - 12) / r, (o - a - 12) / n);
+		return Math.min(Ke, (t - i - 12) / r, (o - a - 12) / n);
 	}
 	whole() {
 		this.picture && (this.place = {
@@ -1559,7 +1570,7 @@ var Y = 12, We = 44, Ge = 34, Ke = class {
 	zoom(e, t, n) {
 		let { picture: r, place: i } = this;
 		if (!r) return;
-		let a = this.fitting(r, this.surface.width), o = Math.max(a, Math.min(Math.max(We, a), i.cell * e)), [s, c] = this.gutters(r, i.cell), [l, u] = [(this.chosen.column ?? -1) + .5, (this.chosen.row ?? -1) + .5], d = t === void 0 ? l > 0 ? l : i.column : i.column + (t - s) / i.cell, f = n === void 0 ? u > 0 ? u : i.row : i.row + (n - c) / i.cell, [p, m] = this.gutters(r, o), h = t === void 0 ? l > 0 ? (this.surface.width - p) / 2 : 0 : t - p, g = n === void 0 ? u > 0 ? (this.surface.height - m) / 2 : 0 : n - m;
+		let a = this.fitting(r, this.surface.width), o = Math.max(a, Math.min(Math.max(Ke, a), i.cell * e)), [s, c] = this.gutters(r, i.cell), [l, u] = [(this.chosen.column ?? -1) + .5, (this.chosen.row ?? -1) + .5], d = t === void 0 ? l > 0 ? l : i.column : i.column + (t - s) / i.cell, f = n === void 0 ? u > 0 ? u : i.row : i.row + (n - c) / i.cell, [p, m] = this.gutters(r, o), h = t === void 0 ? l > 0 ? (this.surface.width - p) / 2 : 0 : t - p, g = n === void 0 ? u > 0 ? (this.surface.height - m) / 2 : 0 : n - m;
 		this.place = {
 			cell: o,
 			column: d - h / o,
@@ -1574,7 +1585,7 @@ var Y = 12, We = 44, Ge = 34, Ke = class {
 	}
 	paint(e) {
 		let { picture: t } = this;
-		t && this.strokes(new R(e, t.theme.font), t, this.place, this.surface.width, this.surface.height, e);
+		t && this.strokes(new L(e, t.theme.font), t, this.place, this.surface.width, this.surface.height, e);
 	}
 	strokes(e, t, n, r, i, a) {
 		let { theme: o, weights: s } = t, { cell: c } = n, [l, u] = this.gutters(t, c, a !== void 0);
@@ -1595,20 +1606,20 @@ var Y = 12, We = 44, Ge = 34, Ke = class {
 	letters(e, t, n, r, i, a, o, s) {
 		let { theme: c } = t, l = Math.max(1, Math.ceil(15 / n.cell)), u = (e, t, r, i, a) => {
 			let o = Math.max(0, Math.floor(t)), s = Math.min(e.labels.length - 1, Math.ceil(t + r / n.cell));
-			for (let r = Math.ceil(o / l) * l; r <= s; r += l) i !== null && r !== i && Math.abs(r - i) * n.cell < 14 || a((r + .5 - t) * n.cell, M(e.labels[r]), r === i, e.labels[r].special);
-			i !== null && i % l !== 0 && i >= o && i <= s && a((i + .5 - t) * n.cell, M(e.labels[i]), !0, !1);
+			for (let r = Math.ceil(o / l) * l; r <= s; r += l) i !== null && r !== i && Math.abs(r - i) * n.cell < 14 || a((r + .5 - t) * n.cell, j(e.labels[r]), r === i, e.labels[r].special);
+			i !== null && i % l !== 0 && i >= o && i <= s && a((i + .5 - t) * n.cell, j(e.labels[i]), !0, !1);
 		}, d = (e, t) => ({
 			size: Y,
 			weight: e ? 700 : 400,
 			colour: e || !t && l === 1 ? c.ink : c.soft
 		});
 		u(t.rows, n.row, i - o, s.row, (t, n, r, s) => {
-			t < -2 || o + t > i || e.write(a - 7, o + t, I(n, Y, c.font, 122), {
+			t < -2 || o + t > i || e.write(a - 7, o + t, F(n, Y, c.font, 122), {
 				...d(r, s),
 				align: "end"
 			});
 		}), u(t.columns, n.column, r - a, s.column, (t, n, i, s) => {
-			t < -2 || a + t > r || e.write(a + t, o - 7, I(n, Y, c.font, o - 12), {
+			t < -2 || a + t > r || e.write(a + t, o - 7, F(n, Y, c.font, o - 12), {
 				...d(i, s),
 				upwards: !0
 			});
@@ -1682,9 +1693,9 @@ var Y = 12, We = 44, Ge = 34, Ke = class {
 		let [i, a] = this.gutters(n, r.cell), [o, s] = [(this.surface.width - i - 12) / r.cell, (this.surface.height - a - 12) / r.cell];
 		r.column = Math.max(t + 1 - o, Math.min(r.column, t)), r.row = Math.max(e + 1 - s, Math.min(r.row, e)), this.bound();
 	}
-}, qe = class {
+}, Ye = class {
 	hearing;
-	surface = new B((e) => this.paint(e));
+	surface = new z((e) => this.paint(e));
 	chips = C("div", { class: "mf-chips" });
 	element;
 	picture = null;
@@ -1717,7 +1728,7 @@ var Y = 12, We = 44, Ge = 34, Ke = class {
 				row: t,
 				column: null
 			})
-		}, M(e))] : [])), this.load(e.to), this.choose(t), this.fit();
+		}, j(e))] : [])), this.load(e.to), this.choose(t), this.fit();
 	}
 	choose(e) {
 		this.chosen = e;
@@ -1760,20 +1771,20 @@ var Y = 12, We = 44, Ge = 34, Ke = class {
 		this.surface.resize(n * r, t * r);
 	}
 	paint(e) {
-		this.picture && this.strokes(new R(e, this.picture.theme.font), this.surface.width, this.surface.height);
+		this.picture && this.strokes(new L(e, this.picture.theme.font), this.surface.width, this.surface.height);
 	}
 	strokes(e, t, n) {
 		let { picture: r } = this;
 		if (!r) return;
 		let [i, a] = this.grid(), { weights: o, theme: s } = r, c = this.row(), [l, u] = [t / a, n / i];
-		if (this.bitmap && e.picture(Je(this.bitmap, c === null ? 1 : .55, s.ground), 0, 0, t, n), c !== null && c < o.rows) {
+		if (this.bitmap && e.picture(Xe(this.bitmap, c === null ? 1 : .55, s.ground), 0, 0, t, n), c !== null && c < o.rows) {
 			let r = ae({
 				rows: i,
 				columns: a,
 				values: this.patches(c, i * a),
 				signs: null
 			}, s, 0, 0, a, i);
-			e.picture(Ye(r, this.patches(c, i * a)), 0, 0, t, n);
+			e.picture(Ze(r, this.patches(c, i * a)), 0, 0, t, n);
 		}
 		let d = (t, n, r) => e.frame(t % a * l + 1, Math.floor(t / a) * u + 1, l - 2, u - 2, n, r);
 		this.pointed !== null && d(this.patchOf(this.pointed), s.ink, 1), this.chosen.row !== null && this.patchOf(this.chosen.row) >= 0 && d(this.patchOf(this.chosen.row), s.second, 2.5), e.frame(.5, .5, t - 1, n - 1, v(_(s.scale, 30)), 1);
@@ -1828,13 +1839,13 @@ var Y = 12, We = 44, Ge = 34, Ke = class {
 		e.preventDefault();
 	};
 };
-function Je(e, t, n) {
+function Xe(e, t, n) {
 	let r = document.createElement("canvas");
 	[r.width, r.height] = [e.width, e.height];
 	let i = r.getContext("2d");
 	return i && (i.fillStyle = n, i.fillRect(0, 0, r.width, r.height), i.globalAlpha = t, i.drawImage(e, 0, 0)), r;
 }
-function Ye(e, t) {
+function Ze(e, t) {
 	let n = e.getContext("2d");
 	if (!n) return e;
 	let r = n.getImageData(0, 0, e.width, e.height);
@@ -1842,7 +1853,7 @@ function Ye(e, t) {
 	return n.putImageData(r, 0, 0), e;
 }
 // src/weights/positions.ts
-function Xe(e, t) {
+function Qe(e, t) {
 	let { rows: n, columns: r, shares: i, tops: a } = e, o = new Float64Array(2 * t + 1), s = new Uint32Array(2 * t + 1), c = new Float32Array(r);
 	for (let e = 0; e < n; e++) {
 		let l = a[e] / 255, u = e * r;
@@ -1856,8 +1867,8 @@ function Xe(e, t) {
 	};
 }
 // src/views/positions.ts
-var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
-	surface = new B((e) => this.paint(e));
+var $e = 16, et = 150, X = 12, Z = 44, tt = class {
+	surface = new z((e) => this.paint(e));
 	table = C("div", { class: "mf-unseen" });
 	element = C("div", { class: "mf-stage" });
 	picture = null;
@@ -1866,7 +1877,7 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 		this.surface.canvas.setAttribute("aria-hidden", "true"), this.element.append(this.surface.canvas, this.table), this.surface.canvas.addEventListener("pointermove", (t) => e.point(this.find(t))), this.surface.canvas.addEventListener("pointerleave", () => e.point(null)), new ResizeObserver(() => this.fit()).observe(this.element);
 	}
 	show(e) {
-		this.picture = e, this.found = Xe(e.weights, this.reach(e)), this.tell(e, this.found), this.fit();
+		this.picture = e, this.found = Qe(e.weights, this.reach(e)), this.tell(e, this.found), this.fit();
 	}
 	choose() {}
 	size() {
@@ -1880,7 +1891,7 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 		this.picture && e.rectangle(0, 0, t, n, this.picture.theme.ground), this.strokes(e, t);
 	}
 	reach(e) {
-		return Math.max(1, Math.min(Ze, Math.max(e.weights.rows, e.weights.columns) - 1));
+		return Math.max(1, Math.min($e, Math.max(e.weights.rows, e.weights.columns) - 1));
 	}
 	height() {
 		return 402 + (this.picture && this.picture.columns.labels.length <= 60 ? 96 : 30);
@@ -1889,7 +1900,7 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 		this.picture && this.element.clientWidth && this.surface.resize(this.element.clientWidth, this.height());
 	}
 	paint(e) {
-		this.picture && this.strokes(new R(e, this.picture.theme.font), this.surface.width);
+		this.picture && this.strokes(new L(e, this.picture.theme.font), this.surface.width);
 	}
 	strokes(e, t) {
 		let { picture: n, found: r } = this;
@@ -1899,7 +1910,7 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 			colour: i.ink,
 			weight: 600
 		}), u = (n, r) => {
-			e.rectangle(Z, n, t - Z, 1, i.rule), e.write(36, n - Qe + 6, et(r), {
+			e.rectangle(Z, n, t - Z, 1, i.rule), e.write(36, n - et + 6, nt(r), {
 				size: X,
 				colour: i.soft,
 				align: "end"
@@ -1926,7 +1937,7 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 		r.received.forEach((t, n) => {
 			let r = Math.abs(t) / h * 146;
 			if (e.rectangle(Z + n * g + y / 2, 390 - r, Math.max(1, g - y), r, t < 0 ? c : s), o.labels.length > 60 || g < 13) return;
-			let a = I(M(o.labels[n]), X, i.font, 84);
+			let a = F(j(o.labels[n]), X, i.font, 84);
 			e.write(Z + (n + .5) * g, 398, a, {
 				size: X,
 				colour: i.soft,
@@ -1952,7 +1963,7 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 			e !== null && n.append(C("tr", {}, C("th", { scope: "row" }, String(r - t.reach)), C("td", {}, e.toFixed(4))));
 		}), this.table.replaceChildren(n);
 	}
-}, et = (e) => e >= .1 ? e.toFixed(2) : e.toPrecision(1), tt = 16, nt = 30, rt = 760, it = class {
+}, nt = (e) => e >= .1 ? e.toFixed(2) : e.toPrecision(1), rt = 16, it = 30, at = 760, ot = class {
 	hearing;
 	label;
 	element = C("div", { class: "mf-scroll mf-reading" });
@@ -2002,7 +2013,7 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 				class: t.special ? "mf-token mf-special" : "mf-token",
 				role: "option",
 				tabindex: -1
-			}, M(t));
+			}, j(t));
 			return i.addEventListener("click", () => n(r)), i.addEventListener("pointerenter", () => this.hearing.point(this.pointing(e, r))), i.addEventListener("pointerleave", () => this.hearing.point(null)), i;
 		});
 		return r.append(...i), [r, i];
@@ -2028,7 +2039,7 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 	shade(e, t) {
 		let { weights: n, theme: r, brightness: i } = e, { row: a } = this.chosen;
 		if (a === null || a >= n.rows) return ["", ""];
-		let o = a * n.columns + t, s = i === "row" ? n.shares[o] : n.shares[o] * n.tops[a] / (n.top || 1);
+		let o = a * n.columns + t, s = W(n, a, n.shares[o], i);
 		if (s < 1) return ["", ""];
 		let c = _(r.scale, s, n.signs?.[o] === 1);
 		return [v(c), y(c)];
@@ -2037,7 +2048,7 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 		let e = 0;
 		return this.lay((t, n) => e = n), {
 			width: 792,
-			height: e + nt + 8
+			height: e + it + 8
 		};
 	}
 	draw(e) {
@@ -2047,7 +2058,7 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 		e.rectangle(0, 0, n, r, t.theme.ground), this.lay((n, r, i, a, o) => {
 			let [s, c] = this.shade(t, o);
 			s && e.rectangle(n, r - 12, a + 8, 24, s), o === this.chosen.row && e.frame(n, r - 12, a + 8, 24, t.theme.accent, 1.5), e.write(n + 4, r, i, {
-				size: tt,
+				size: rt,
 				colour: c || t.theme.ink
 			});
 		});
@@ -2055,8 +2066,8 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 	lay(e) {
 		let { picture: t } = this, [n, r] = [16, 31];
 		t?.columns.labels.forEach((i, a) => {
-			let o = M(i), s = F(o, tt, t.theme.font);
-			n + s + 8 > rt && n > 16 && ([n, r] = [16, r + nt]), e(n, r, o, s, a), n += s + 12;
+			let o = j(i), s = P(o, rt, t.theme.font);
+			n + s + 8 > at && n > 16 && ([n, r] = [16, r + it]), e(n, r, o, s, a), n += s + 12;
 		});
 	}
 	key = (e) => {
@@ -2082,7 +2093,7 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 		else return;
 		e.preventDefault();
 	};
-}, at = class e {
+}, st = class e {
 	labels;
 	length;
 	labelOf;
@@ -2105,28 +2116,28 @@ var Ze = 16, Qe = 150, X = 12, Z = 44, $e = class {
 				return;
 			}
 			let c = r[r.length - 1];
-			c.tokens.push(a), c.part = "", c.text = ot(t, c.tokens);
+			c.tokens.push(a), c.part = "", c.text = ct(t, c.tokens);
 		}), new e(r, t.tokens.length);
 	}
 	get plain() {
 		return this.labels.length === this.length;
 	}
 };
-function ot(e, t) {
+function ct(e, t) {
 	let n = e.tokens[t[0]].start, r = e.tokens[t[t.length - 1]].end;
 	if (r > n) {
-		let t = ct(e).slice(n, r).join("");
+		let t = ut(e).slice(n, r).join("");
 		if (t.trim()) return t;
 	}
 	return t.map((t) => e.tokens[t]).filter(({ part: e }) => !e || e[0] === 1).map(({ text: e }) => e).join("");
 }
-var st = /* @__PURE__ */ new WeakMap();
-function ct(e) {
-	let t = st.get(e);
-	return t || st.set(e, t = Array.from(e.text)), t;
+var lt = /* @__PURE__ */ new WeakMap();
+function ut(e) {
+	let t = lt.get(e);
+	return t || lt.set(e, t = Array.from(e.text)), t;
 }
 // src/weights/regroup.ts
-function lt(e, t, n) {
+function dt(e, t, n) {
 	if (t.plain && n.plain) return e;
 	let [r, i] = [t.labels.length, n.labels.length], o = new Float32Array(r * i), s = new Float32Array(i);
 	return t.labels.forEach((t, r) => {
@@ -2142,11 +2153,11 @@ function lt(e, t, n) {
 	}), a.of(o, r, i);
 }
 // src/panels/legend.ts
-var ut = 128, dt = class {
+var ft = 128, pt = class {
 	low = C("span", {});
 	high = C("span", {});
 	canvas = C("canvas", {
-		width: ut,
+		width: ft,
 		height: 1,
 		class: "mf-scale",
 		"aria-hidden": "true"
@@ -2157,14 +2168,14 @@ var ut = 128, dt = class {
 		this.low.textContent = n.signs ? `−${r === "head" ? a : ""}` : t.weak, this.high.textContent = n.signs ? `+${r === "head" ? a : ""}` : a;
 		let o = this.canvas.getContext("2d");
 		if (!o) return;
-		let s = o.createImageData(ut, 1);
-		for (let e = 0; e < ut; e++) {
+		let s = o.createImageData(ft, 1);
+		for (let e = 0; e < ft; e++) {
 			let t = e / 127, r = n.signs ? _(i.scale, 255 * Math.abs(2 * t - 1), t < .5) : _(i.scale, 255 * t);
 			s.data.set([...r, 255], 4 * e);
 		}
 		o.putImageData(s, 0, 0);
 	}
-}, ft = class {
+}, mt = class {
 	desk;
 	store;
 	words;
@@ -2177,7 +2188,7 @@ var ut = 128, dt = class {
 		class: "mf-readout",
 		"aria-live": "polite"
 	});
-	legend = new dt();
+	legend = new pt();
 	brightness;
 	views = /* @__PURE__ */ new Map();
 	view = null;
@@ -2199,15 +2210,15 @@ var ut = 128, dt = class {
 			class: "mf-exports",
 			role: "group",
 			"aria-label": n.exporting
-		}, a("SVG", n.exportAs("SVG"), (e, t) => Pe(e, t, o())), a("PNG", n.exportAs("PNG"), (e, t) => Fe(e, t, o())), a("JSON", n.exportData, (e, t) => this.recording && this.state && Ie(this.recording, this.state, t, o())));
+		}, a("SVG", n.exportAs("SVG"), (e, t) => Fe(e, t, o())), a("PNG", n.exportAs("PNG"), (e, t) => Ie(e, t, o())), a("JSON", n.exportData, (e, t) => this.recording && this.state && Le(this.recording, this.state, t, o())));
 		this.brightness = new w(n.brightness, (e) => t.set({ brightness: e }));
 		let c = C("div", { class: "mf-row mf-between mf-foot" }, C("div", { class: "mf-row" }, this.legend.element, this.brightness.element), s);
 		this.element = C("div", { class: "mf-pane" }, this.caption, this.stage, this.readout, c);
 	}
 	async show(e, t, r, i, a) {
-		this.state = e, this.recording = t, this.caption.hidden = !a, this.caption.textContent = r ? `${this.words.difference}: ${this.words.differenceHint}` : L(t);
+		this.state = e, this.recording = t, this.caption.hidden = !a, this.caption.textContent = r ? `${this.words.difference}: ${this.words.differenceHint}` : I(t);
 		let { attention: o, layer: s, head: c, what: l, view: u, target: d, shown: f } = e, p = r ? "head" : e.brightness;
-		this.brightness.set(["row", "head"].map((e) => ({
+		this.brightness.set(ze.map((e) => ({
 			value: e,
 			label: this.words.brightnesses[e]
 		})), p), this.brightness.element.hidden = u === "positions" || u === "picture" || r !== null, this.legend.element.hidden = u === "positions";
@@ -2229,9 +2240,9 @@ var ut = 128, dt = class {
 		try {
 			let [a, s] = await Promise.all([this.desk.weights(t, e), r ? this.desk.weights(r, e) : null]);
 			if (this.wanted !== m) return;
-			let { queries: c, keys: l } = n(t, o), [d, h] = [t.sequences[c], t.sequences[l]], g = at.of(d, f), _ = d === h ? g : at.of(h, f), v = lt(a, g, _);
+			let { queries: c, keys: l } = n(t, o), [d, h] = [t.sequences[c], t.sequences[l]], g = st.of(d, f), _ = d === h ? g : st.of(h, f), v = dt(a, g, _);
 			this.picture = {
-				weights: s ? v.minus(lt(s, g, _)) : v,
+				weights: s ? v.minus(dt(s, g, _)) : v,
 				rows: g,
 				columns: _,
 				from: d,
@@ -2248,7 +2259,7 @@ var ut = 128, dt = class {
 	}
 	label(e, t) {
 		let n = this.picture?.[e], r = n?.labels[n.labelOf[t] ?? -1];
-		return r ? M(r) : "";
+		return r ? j(r) : "";
 	}
 	choose() {
 		this.view?.choose(this.chosen()), this.read(this.chosen());
@@ -2276,7 +2287,7 @@ var ut = 128, dt = class {
 			point: (e) => this.read(e ?? this.chosen()),
 			open: this.open
 		};
-		return e === "matrix" ? new Ke(n, t) : e === "text" ? new it(n, t.textLabel) : e === "picture" ? new qe(n, t.pictureLabel) : e === "positions" ? new $e(n) : new ze(n, t.linesLabel);
+		return e === "matrix" ? new Je(n, t) : e === "text" ? new ot(n, t.textLabel) : e === "picture" ? new Ye(n, t.pictureLabel) : e === "positions" ? new tt(n) : new We(n, t.linesLabel);
 	}
 	read({ row: e, column: t }) {
 		let { picture: n, words: r } = this;
@@ -2287,10 +2298,10 @@ var ut = 128, dt = class {
 		let { weights: i, rows: a, columns: o } = n;
 		if (this.viewName === "positions") {
 			let n = t === null ? 0 : Array.from({ length: i.rows }, (e, n) => i.at(n, t)).reduce((e, t) => e + t, 0) / i.rows;
-			this.readout.textContent = t === null || e !== null ? "" : `${M(o.labels[t])} ${O(n)}`;
+			this.readout.textContent = t === null || e !== null ? "" : `${j(o.labels[t])} ${O(n)}`;
 			return;
 		}
-		let s = (e) => M(a.labels[e]), c = (e) => M(o.labels[e]);
+		let s = (e) => j(a.labels[e]), c = (e) => j(o.labels[e]);
 		if (e !== null && t !== null) this.readout.textContent = `${r.looksAt(s(e), c(t))}: ${O(i.at(e, t))}`;
 		else if (e !== null) {
 			let t = i.strongest(e, 5).map((t) => `${c(t)} ${O(i.at(e, t))}`);
@@ -2300,19 +2311,19 @@ var ut = 128, dt = class {
 			this.readout.textContent = r.lookedAt(c(t), e.join("   "));
 		} else this.readout.textContent = this.viewName === "picture" ? r.chooseInPicture : r.chooseToken;
 	}
-}, pt = [
+}, ht = [
 	"head",
 	"rollout",
 	"gradient",
 	"lens",
 	"written"
-], mt = [
+], gt = [
 	"lines",
 	"matrix",
 	"text",
 	"picture",
 	"positions"
-], ht = class {
+], _t = class {
 	desk;
 	store;
 	words;
@@ -2341,10 +2352,10 @@ var ut = 128, dt = class {
 	written;
 	asked = "";
 	constructor(e, t, r, i, a, o) {
-		this.desk = e, this.store = t, this.words = r, this.fail = o, this.whats = new E(r.what, pt.map((e) => ({
+		this.desk = e, this.store = t, this.words = r, this.fail = o, this.whats = new E(r.what, ht.map((e) => ({
 			value: e,
 			label: r.whats[e]
-		})), (e) => t.set({ what: e })), this.whats.element.classList.add("mf-tabs"), this.views = new E(r.view, mt.map((e) => ({
+		})), (e) => t.set({ what: e })), this.whats.element.classList.add("mf-tabs"), this.views = new E(r.view, gt.map((e) => ({
 			value: e,
 			label: r.views[e]
 		})), (e) => t.set({ view: e })), this.target = new w(r.target, (e) => t.set({ target: Number(e) }));
@@ -2377,25 +2388,25 @@ var ut = 128, dt = class {
 			title: t,
 			onclick: () => this.step(n)
 		}, e);
-		this.headTools = C("div", { class: "mf-row" }, c("←", r.previousHead, -1), c("→", r.nextHead, 1), this.switchHead, this.switchLayer), this.tools = C("div", { class: "mf-row mf-tools" }, this.views.element, this.target.element, this.words_.element, this.specials.element, this.firstToken.element, this.difference.element, this.differenceNot), this.first = new ft(e, t, r, a, o), this.second = new ft(e, t, r, a, o), this.lens = new Ae(r), this.written = new Ee(r, (e) => t.set({ query: e })), this.element = C("section", {
+		this.headTools = C("div", { class: "mf-row" }, c("←", r.previousHead, -1), c("→", r.nextHead, 1), this.switchHead, this.switchLayer), this.tools = C("div", { class: "mf-row mf-tools" }, this.views.element, this.target.element, this.words_.element, this.specials.element, this.firstToken.element, this.difference.element, this.differenceNot), this.first = new mt(e, t, r, a, o), this.second = new mt(e, t, r, a, o), this.lens = new je(r), this.written = new De(r, (e) => t.set({ query: e })), this.element = C("section", {
 			class: "mf-card mf-stagecard",
 			"aria-label": r.attention
 		}, this.whats.element, C("div", { class: "mf-row mf-between mf-heading" }, this.title, this.headTools), this.scores, this.about, this.tools, this.panes, this.others);
 	}
 	show(e, t, i, a, o) {
 		let { words: s } = this, c = n(t, e.attention), l = e.what === "head" || e.what === "rollout" || e.what === "gradient";
-		this.whats.set(e.what, (e) => gt(t, c, e)), this.views.set(e.view, (e) => Q(t, c).includes(e));
+		this.whats.set(e.what, (e) => vt(t, c, e)), this.views.set(e.view, (e) => Q(t, c).includes(e));
 		let u = e.off.some(([t, n, r]) => t === c.name && n === e.layer && r === e.head), d = e.off.filter(([t, n]) => t === c.name && n === e.layer).length;
 		this.title.textContent = e.what === "head" ? s.headName(e.layer, e.head) : s.whats[e.what], this.headTools.hidden = e.what !== "head";
 		for (let e of [this.switchHead, this.switchLayer]) e.disabled = !r(t, "off");
-		this.switchHead.title = this.switchLayer.title = r(t, "off") ? "" : s.offNot, this.switchHead.textContent = u ? s.switchOn : s.switchOff, this.switchHead.setAttribute("aria-pressed", String(u)), this.switchLayer.textContent = d === c.heads ? s.switchLayerOn : s.switchLayerOff, this.scores.replaceChildren(...e.what === "head" ? _t(c, e, s) : []), this.about.textContent = s.abouts[e.what], this.about.hidden = !s.abouts[e.what], this.tools.hidden = this.panes.hidden = !l, this.others.hidden = l, l ? this.weigh(e, t, i, c, o) : e.what === "written" ? (this.others.replaceChildren(this.written.element), this.written.show(t, a, o)) : this.askLens(e, t, o);
+		this.switchHead.title = this.switchLayer.title = r(t, "off") ? "" : s.offNot, this.switchHead.textContent = u ? s.switchOn : s.switchOff, this.switchHead.setAttribute("aria-pressed", String(u)), this.switchLayer.textContent = d === c.heads ? s.switchLayerOn : s.switchLayerOff, this.scores.replaceChildren(...e.what === "head" ? yt(c, e, s) : []), this.about.textContent = s.abouts[e.what], this.about.hidden = !s.abouts[e.what], this.tools.hidden = this.panes.hidden = !l, this.others.hidden = l, l ? this.weigh(e, t, i, c, o) : e.what === "written" ? (this.others.replaceChildren(this.written.element), this.written.show(t, a, o)) : this.askLens(e, t, o);
 	}
 	weigh(e, t, n, r, a) {
 		let { words: o } = this, s = Q(t, r).includes("picture");
 		this.words_.set(e.shown.words), this.words_.element.hidden = s, this.specials.set(!e.shown.specials), this.firstToken.set(!e.shown.first), this.firstToken.element.hidden = s, this.target.element.hidden = e.what !== "gradient";
 		let c = (t.prediction?.labels ?? []).map((e, t) => ({
 			value: String(t),
-			label: j(e)
+			label: A(e)
 		})), l = (e) => this.desk.has("gradient", {
 			recording: t.id,
 			attention: r.name,
@@ -2435,10 +2446,10 @@ function Q(e, t) {
 		"positions"
 	];
 }
-function gt(e, t, n) {
+function vt(e, t, n) {
 	return n === "head" ? !0 : n === "written" ? e.written !== null : r(e, n, n === "lens" ? void 0 : t.name);
 }
-function _t(t, n, r) {
+function yt(t, n, r) {
 	return e.flatMap((e) => {
 		let i = t.scores[e], a = i?.[n.layer]?.[n.head];
 		if (!i || a == null) return [];
@@ -2447,7 +2458,7 @@ function _t(t, n, r) {
 	});
 }
 // src/state.ts
-var vt = class {
+var bt = class {
 	current;
 	listeners = /* @__PURE__ */ new Set();
 	constructor(e) {
@@ -2467,7 +2478,7 @@ var vt = class {
 	listen(e) {
 		this.listeners.add(e);
 	}
-}, yt = {
+}, xt = {
 	viewer: "Attention viewer",
 	language: "Language",
 	theme: "Colours",
@@ -2551,11 +2562,12 @@ var vt = class {
 	brightness: "measured",
 	brightnesses: {
 		row: "within its row",
+		root: "within its row, square root",
 		head: "within the head"
 	},
 	difference: "Difference",
 	differenceHint: "first minus second",
-	differenceNot: "Only texts with the same tokens can be subtracted.",
+	differenceNot: "Only texts of as many tokens, most of them the same, can be subtracted.",
 	exporting: "Export",
 	exportAs: (e) => `Export the picture as ${e}`,
 	exportData: "Export the data as JSON",
@@ -2587,12 +2599,22 @@ var vt = class {
 	offCount: (e) => `${e} ${e === 1 ? "head" : "heads"} off`,
 	prediction: "Prediction",
 	predicted: {
-		class: "Class",
-		"next token": "Next token"
+		class: () => "Class",
+		labels: () => "Labels, each by itself",
+		value: () => "Value",
+		"next token": (e) => `Next token after “${e}”`,
+		"masked token": (e) => `Token in place of ${e}`,
+		tag: (e) => `Tag of “${e}”`,
+		"answer start": () => "Where the answer starts",
+		"replaced token": (e) => `Whether “${e}” was replaced`
 	},
 	before: "all heads on",
 	after: "with heads off",
-	moved: (e) => `moved by ${e} (total variation)`,
+	moved: (e, t) => `moved by ${e} (${{
+		labels: "largest change",
+		value: "change",
+		state: "1 − cosine of the mean states"
+	}[t ?? "state"] ?? "total variation"})`,
 	noPrediction: "This model predicts nothing here.",
 	measuring: "Measuring …",
 	target: "For",
@@ -2606,7 +2628,7 @@ var vt = class {
 	dimension: "dimension",
 	byDimension: "by dimension",
 	bySize: "by size",
-	scoreLine: (e, t, n) => `score ${e}${t} → weight ${n}`,
+	scoreLine: (e, t, n, r) => `The products add up to ${e}. Score after scaling: ${t}${n}. Weight after softmax: ${r}.`,
 	addedPart: (e) => `, position adds ${e}`,
 	layer: "Layer",
 	layerToken: (e, t) => `Layer ${e}, token ${t}`,
@@ -2625,14 +2647,14 @@ var vt = class {
 		separator: "Separator",
 		induction: "Induction"
 	},
-	rank: (e, t) => `${bt(e)} of ${t}`,
+	rank: (e, t) => `${St(e)} of ${t}`,
 	weak: "0",
 	strong: "largest",
 	failed: "That did not work",
 	noRecordings: "There is nothing to look at: the page holds no recording.",
 	notHere: "not in this page"
 };
-function bt(e) {
+function St(e) {
 	return `${e}${e % 100 >= 11 && e % 100 <= 13 ? "th" : [
 		"th",
 		"st",
@@ -2640,8 +2662,8 @@ function bt(e) {
 		"rd"
 	][e % 10] ?? "th"}`;
 }
-var xt = {
-	en: yt,
+var Ct = {
+	en: xt,
 	ko: {
 		viewer: "어텐션 뷰어",
 		language: "언어",
@@ -2726,11 +2748,12 @@ var xt = {
 		brightness: "기준",
 		brightnesses: {
 			row: "행마다",
+			root: "행마다, 제곱근",
 			head: "헤드 전체"
 		},
 		difference: "차이 보기",
 		differenceHint: "첫째에서 둘째를 뺀 값",
-		differenceNot: "토큰이 같은 텍스트끼리만 뺄 수 있습니다.",
+		differenceNot: "토큰 수가 같고 토큰이 대부분 같은 텍스트끼리만 뺄 수 있습니다.",
 		exporting: "내보내기",
 		exportAs: (e) => `그림을 ${e}로 내보내기`,
 		exportData: "데이터를 JSON으로 내보내기",
@@ -2762,12 +2785,22 @@ var xt = {
 		offCount: (e) => `헤드 ${e}개 꺼짐`,
 		prediction: "예측",
 		predicted: {
-			class: "클래스",
-			"next token": "다음 토큰"
+			class: () => "클래스",
+			labels: () => "레이블(서로 독립)",
+			value: () => "값",
+			"next token": (e) => `“${e}” 다음 토큰`,
+			"masked token": (e) => `${e} 자리의 토큰`,
+			tag: (e) => `“${e}”의 태그`,
+			"answer start": () => "답의 시작 위치",
+			"replaced token": (e) => `“${e}”의 교체 여부`
 		},
 		before: "모든 헤드가 켜졌을 때",
 		after: "헤드를 껐을 때",
-		moved: (e) => `변화 ${e} (총변동 거리)`,
+		moved: (e, t) => `변화 ${e} (${{
+			labels: "가장 큰 변화",
+			value: "값의 변화",
+			state: "평균 상태의 1 − 코사인"
+		}[t ?? "state"] ?? "총변동 거리"})`,
 		noPrediction: "이 모델이 여기서 예측하는 것은 없습니다.",
 		measuring: "재는 중 …",
 		target: "예측 대상",
@@ -2781,7 +2814,7 @@ var xt = {
 		dimension: "차원",
 		byDimension: "차원 순서",
 		bySize: "크기 순서",
-		scoreLine: (e, t, n) => `점수 ${e}${t} → 가중치 ${n}`,
+		scoreLine: (e, t, n, r) => `곱의 합 ${e}, 스케일링한 점수 ${t}${n}, 소프트맥스를 거친 가중치 ${r}`,
 		addedPart: (e) => `, 위치에서 ${e}`,
 		layer: "층",
 		layerToken: (e, t) => `층 ${e}, 토큰 ${t}`,
@@ -2807,7 +2840,7 @@ var xt = {
 		noRecordings: "볼 것이 없습니다. 페이지에 기록이 들어 있지 않습니다.",
 		notHere: "이 페이지에 없음"
 	}
-}, St = class {
+}, wt = class {
 	desk;
 	root = C("div", { class: "mf-viewer" });
 	alert = C("div", {
@@ -2832,7 +2865,7 @@ var xt = {
 		this.setting = {
 			language: r,
 			theme: n.theme ?? "auto"
-		}, this.store = new vt(wt(t.recordings[0], n)), e.replaceChildren(this.root), this.theme = this.dress(), this.panels = this.build(), this.store.listen((e, t) => {
+		}, this.store = new bt(Et(t.recordings[0], n)), e.replaceChildren(this.root), this.theme = this.dress(), this.panels = this.build(), this.store.listen((e, t) => {
 			(e.recording !== t.recording || e.attention !== t.attention) && this.settle(e, t), this.show();
 		}), this.stopListening = re(() => this.redress()), this.show();
 	}
@@ -2840,7 +2873,7 @@ var xt = {
 		this.stopListening(), this.root.remove();
 	}
 	get words() {
-		return xt[this.setting.language];
+		return Ct[this.setting.language];
 	}
 	dress() {
 		let e = ne(this.setting.theme);
@@ -2853,11 +2886,11 @@ var xt = {
 		let { desk: e, store: t, words: n } = this;
 		this.root.lang = this.setting.language, this.root.setAttribute("role", "region"), this.root.setAttribute("aria-label", n.viewer), this.kind = e.recording(t.state.recording).attentions.map(({ name: e }) => e).join(" "), this.pairShown = "";
 		let r = (e) => this.fail(e), i = (e) => this.toggle(e), a = {
-			header: new be(e, t, n, this.setting, (e) => this.change(e), (e) => this.record(e)),
-			heads: new he(t, n, e.recording(t.state.recording), i),
-			stage: new ht(e, t, n, i, () => this.panels.pair.element.scrollIntoView({ block: "nearest" }), r),
-			prediction: new ge(n, (e) => this.switch(e, !1)),
-			pair: new Te(n)
+			header: new xe(e, t, n, this.setting, (e) => this.change(e), (e) => this.record(e)),
+			heads: new ge(t, n, e.recording(t.state.recording), i),
+			stage: new _t(e, t, n, i, () => this.panels.pair.element.scrollIntoView({ block: "nearest" }), r),
+			prediction: new _e(n, (e) => this.switch(e, !1)),
+			pair: new Ee(n)
 		}, o = C("div", { class: "mf-side" }, a.heads.element, a.prediction.element), s = C("div", { class: "mf-main" }, a.stage.element, a.pair.element);
 		return this.root.replaceChildren(a.header.element, this.alert, C("div", { class: "mf-columns" }, o, s)), a;
 	}
@@ -2889,7 +2922,7 @@ var xt = {
 			query: e.query !== null && e.query < a[0] ? e.query : null,
 			key: e.key !== null && e.key < a[1] ? e.key : null,
 			other: e.other === e.recording ? t.recording === e.recording ? null : t.recording : e.other,
-			what: gt(r, i, e.what) ? e.what : "head",
+			what: vt(r, i, e.what) ? e.what : "head",
 			view: o.includes(e.view) ? e.view : o[0],
 			onlyLayer: null,
 			target: Math.min(e.target, Math.max(0, (r.prediction?.labels.length ?? 1) - 1)),
@@ -2974,7 +3007,7 @@ var xt = {
 		}
 	}
 	reason(e) {
-		return e instanceof s ? `${e.message}: ${this.words.notHere}` : Ct(e);
+		return e instanceof s ? `${e.message}: ${this.words.notHere}` : Tt(e);
 	}
 	fail(e) {
 		this.alert.hidden = !1;
@@ -2986,8 +3019,8 @@ var xt = {
 		}, "×");
 		this.alert.replaceChildren(C("span", {}, `${this.words.failed}: ${this.reason(e)}`), t);
 	}
-}, Ct = (e) => e instanceof Error ? e.message : String(e);
-function wt(e, t) {
+}, Tt = (e) => e instanceof Error ? e.message : String(e);
+function Et(e, t) {
 	let r = n(e, t.attention ?? ""), i = Q(e, r), a = e.sequences[r.queries].tokens.length;
 	return {
 		recording: e.id,
@@ -3014,23 +3047,23 @@ function wt(e, t) {
 		target: 0
 	};
 }
-async function Tt(e, t, n) {
-	let r = xt[n.language || ((navigator.language || "").startsWith("ko") ? "ko" : "en")], i = (t) => e.replaceChildren(C("p", {
+async function Dt(e, t, n) {
+	let r = Ct[n.language || ((navigator.language || "").startsWith("ko") ? "ko" : "en")], i = (t) => e.replaceChildren(C("p", {
 		class: "mf-viewer mf-wait",
 		role: "status"
 	}, t));
 	i(r.loading);
 	try {
 		let a = (await t.ask("recordings", {})).filter(({ attentions: e }) => e.length > 0);
-		if (a.length) return new St(e, new f(t, a), n);
+		if (a.length) return new wt(e, new f(t, a), n);
 		i(r.noRecordings);
 	} catch (e) {
-		i(`${r.failed}: ${Ct(e)}`);
+		i(`${r.failed}: ${Tt(e)}`);
 	}
 	return null;
 }
 // src/source/http.ts
-var Et = class {
+var Ot = class {
 	base;
 	constructor(e = "") {
 		this.base = e;
@@ -3051,7 +3084,7 @@ var Et = class {
 		let r = await n.json().catch(() => null);
 		throw new o(typeof r?.error == "string" ? r.error : `${e}: ${n.status}`);
 	}
-}, Dt = class {
+}, kt = class {
 	model;
 	waiting = /* @__PURE__ */ new Map();
 	last = 0;
@@ -3092,24 +3125,24 @@ var Et = class {
 // src/index.ts
 function $(e, t, n = {}) {
 	let r = null, i = !1;
-	return Tt(e, t, n).then((e) => {
+	return Dt(e, t, n).then((e) => {
 		r = e, i && r?.close();
 	}), () => {
 		i = !0, r?.close();
 	};
 }
-function Ot({ model: e, el: t }) {
-	let n = new Dt(e), r = $(t, n, { language: e.get("language") ?? "" });
+function At({ model: e, el: t }) {
+	let n = new kt(e), r = $(t, n, { language: e.get("language") ?? "" });
 	return () => {
 		r(), n.close();
 	};
 }
-var kt = { render: Ot };
+var jt = { render: At };
 for (let e of document.querySelectorAll("[data-viewer]")) {
-	let t = e.dataset.viewer === "embedded" ? new se(document) : new Et(e.dataset.base), { language: n, theme: r } = e.dataset;
+	let t = e.dataset.viewer === "embedded" ? new se(document) : new Ot(e.dataset.base), { language: n, theme: r } = e.dataset;
 	$(e, t, {
 		language: n,
 		theme: r
 	});
 }
-export { se as EmbeddedSource, Et as HttpSource, Dt as WidgetSource, kt as default, $ as mount };
+export { se as EmbeddedSource, Ot as HttpSource, kt as WidgetSource, jt as default, $ as mount };

@@ -67,8 +67,9 @@ export class PairPanel {
     this.pair = pair;
     this.theme = theme;
     this.title.textContent = words.pairOf(from, to);
+    const sum = pair.products.reduce((total, product) => total + product, 0);
     const added = pair.added ? words.addedPart(signed(pair.added)) : "";
-    this.note.textContent = words.scoreLine(signed(pair.score), added, percent(pair.weight));
+    this.note.textContent = words.scoreLine(signed(sum), signed(pair.score), added, percent(pair.weight));
     this.surface.canvas.setAttribute("aria-label", `${words.pairOf(from, to)}: ${this.note.textContent}`);
     this.body.hidden = false;
     this.arrangement.element.hidden = false;

@@ -12,7 +12,7 @@ import { PositionsView } from "../views/positions";
 import { TextView } from "../views/text";
 import { percent, type Chosen, type Hearing, type Picture, type View } from "../views/view";
 import { Axis } from "../weights/axis";
-import type { Brightness } from "../weights/pyramid";
+import { BRIGHTNESSES, type Brightness } from "../weights/pyramid";
 import { regroup } from "../weights/regroup";
 import type { Words } from "../words";
 import { Legend } from "./legend";
@@ -67,7 +67,7 @@ export class Pane {
     const { attention, layer, head, what, view, target, shown } = state;
     // Beside its own row's largest, every difference would look large.
     const brightness = minus ? "head" : state.brightness;
-    this.brightness.set((["row", "head"] as const).map((value) => ({ value, label: this.words.brightnesses[value] })), brightness);
+    this.brightness.set(BRIGHTNESSES.map((value) => ({ value, label: this.words.brightnesses[value] })), brightness);
     this.brightness.element.hidden = view === "positions" || view === "picture" || minus !== null;
     this.legend.element.hidden = view === "positions";
     const key = JSON.stringify([recording.id, minus?.id, attention, layer, head, what, view, target, shown, brightness, theme.dark]);

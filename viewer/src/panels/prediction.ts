@@ -30,7 +30,7 @@ export class PredictionPanel {
         if (!prediction) box.append(element("p", { class: "mf-small" }, words.noPrediction));
         else this.bars(box, recording, prediction, off.length ? (moved?.prediction ?? null) : null);
         const by = off.length && moved ? (moved.moved ?? (prediction && moved.prediction ? variation(prediction, moved.prediction) : undefined)) : undefined;
-        if (by !== undefined) box.append(element("p", { class: "mf-moved" }, words.moved(percent(by))));
+        if (by !== undefined) box.append(element("p", { class: "mf-moved" }, words.moved(percent(by), prediction?.of ?? null)));
         return box;
       }),
     );
@@ -51,8 +51,7 @@ export class PredictionPanel {
   private bars(box: HTMLElement, recording: Recording, before: Prediction, after: Prediction | null): void {
     const { words } = this;
     const about = before.sequence !== undefined && before.token !== undefined ? recording.sequences[before.sequence]?.tokens[before.token]?.text : undefined;
-    const title = words.predicted[before.of] ?? before.of;
-    box.append(element("p", { class: "mf-small" }, about === undefined ? title : `${title}: ${visible(about)}`));
+    box.append(element("p", { class: "mf-small" }, words.predicted[before.of]?.(visible(about ?? "")) ?? before.of));
     const labels = [...before.labels];
     for (const label of after?.labels ?? []) if (!labels.includes(label)) labels.push(label);
     const value = (prediction: Prediction, label: string) => {

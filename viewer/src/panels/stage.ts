@@ -2,7 +2,7 @@ import type { Desk } from "../desk";
 import { visible } from "../draw/lettering";
 import type { Theme } from "../draw/theme";
 import { Check, Choices, element, Select } from "../element";
-import { attentionOf, can, sameTokens, SCORES, type Attention, type Recording, type Written } from "../recording";
+import { attentionOf, can, comparable, SCORES, type Attention, type Recording, type Written } from "../recording";
 import type { State, Store, ViewName, What } from "../state";
 import { LensView } from "../views/lens";
 import { percent } from "../views/view";
@@ -135,11 +135,11 @@ export class StagePanel {
     const labels = (recording.prediction?.labels ?? []).map((label, index) => ({ value: String(index), label: visible(label) }));
     const answered = (target: string) => this.desk.has("gradient", { recording: recording.id, attention: attention.name, target: Number(target) });
     this.target.set(state.what === "gradient" ? labels.filter(({ value }) => answered(value)) : [], String(state.target));
-    const comparable = other !== null && sameTokens(recording, other, attention.name);
+    const matching = other !== null && comparable(recording, other, attention.name);
     this.difference.element.hidden = other === null;
-    this.difference.set(state.difference && comparable, !comparable);
-    this.differenceNot.textContent = other !== null && !comparable ? words.differenceNot : "";
-    const subtract = state.difference && comparable;
+    this.difference.set(state.difference && matching, !matching);
+    this.differenceNot.textContent = other !== null && !matching ? words.differenceNot : "";
+    const subtract = state.difference && matching;
     const two = other !== null && !subtract;
     this.panes.classList.toggle("mf-two", two);
     if (two !== this.panes.contains(this.second.element) || !this.panes.contains(this.first.element)) {

@@ -4,6 +4,7 @@ import { colour, css } from "../draw/scale";
 import { Surface } from "../draw/surface";
 import { element } from "../element";
 import type { Axis } from "../weights/axis";
+import { strength } from "../weights/pyramid";
 import type { Chosen, Hearing, Picture, Size, View } from "./view";
 
 const ROW = 25;
@@ -146,23 +147,22 @@ export class LinesView implements View {
   private stroke(pen: Pen, picture: Picture, width: number, gutter: number, row: number, column: number, faint: boolean, overview = false): void {
     const { theme, weights } = picture;
     // Without a choice, rows that spread their weight are fainter; else they would bury the others.
-    const strength = this.strength(picture, row, column) * (overview ? Math.sqrt(Math.min(1, weights.tops[row])) : 1);
-    if (strength < FAINTEST) return;
+    const strong = this.shareOf(picture, row, column) * (overview ? Math.sqrt(Math.min(1, weights.tops[row])) : 1);
+    if (strong < FAINTEST) return;
     const y = (index: number) => TOP + index * ROW + ROW / 2;
     const below = weights.signs?.[row * weights.columns + column];
     const hue = css(colour(theme.scale, theme.dark ? 175 : 165, below === 1));
-    pen.curve(gutter, y(row), width - gutter, y(column), hue, 0.8 + 2.6 * strength, (faint ? 0.25 : 1) * (0.08 + 0.87 * strength));
+    pen.curve(gutter, y(row), width - gutter, y(column), hue, 0.8 + 2.6 * strong, (faint ? 0.25 : 1) * (0.08 + 0.87 * strong));
   }
 
-  private strength(picture: Picture, row: number, column: number): number {
+  private shareOf(picture: Picture, row: number, column: number): number {
     const { weights, brightness } = picture;
-    const share = weights.shares[row * weights.columns + column] / 255;
-    return brightness === "row" ? share : (share * weights.tops[row]) / (weights.top || 1);
+    return strength(weights, row, weights.shares[row * weights.columns + column], brightness) / 255;
   }
 
   private shadeOf(picture: Picture, focus: Chosen, index: number, side: Side): number {
-    if (focus.row !== null && side === "column" && focus.row < picture.weights.rows) return 255 * this.strength(picture, focus.row, index);
-    if (focus.row === null && focus.column !== null && side === "row") return 255 * this.strength(picture, index, focus.column);
+    if (focus.row !== null && side === "column" && focus.row < picture.weights.rows) return 255 * this.shareOf(picture, focus.row, index);
+    if (focus.row === null && focus.column !== null && side === "row") return 255 * this.shareOf(picture, index, focus.column);
     return 0;
   }
 

@@ -3,6 +3,7 @@ import { lettered, widthOf } from "../draw/lettering";
 import { colour, css, inkOn } from "../draw/scale";
 import { element } from "../element";
 import type { Axis } from "../weights/axis";
+import { strength } from "../weights/pyramid";
 import type { Chosen, Hearing, Picture, Size, View } from "./view";
 
 const LETTERS = 16;
@@ -96,7 +97,7 @@ export class TextView implements View {
     const { row } = this.chosen;
     if (row === null || row >= weights.rows) return ["", ""];
     const at = row * weights.columns + index;
-    const share = brightness === "row" ? weights.shares[at] : (weights.shares[at] * weights.tops[row]) / (weights.top || 1);
+    const share = strength(weights, row, weights.shares[at], brightness);
     if (share < 1) return ["", ""];
     const fill = colour(theme.scale, share, weights.signs?.[at] === 1);
     return [css(fill), inkOn(fill)];

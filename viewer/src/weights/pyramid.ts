@@ -1,7 +1,14 @@
 import type { Weights } from "./weights";
 
-/** How bright a weight is drawn: beside its row's largest, or beside the head's largest. */
-export type Brightness = "row" | "head";
+/** How strongly a weight is drawn: beside its row's largest (or the root of that share), or beside the head's largest. */
+export const BRIGHTNESSES = ["row", "root", "head"] as const;
+export type Brightness = (typeof BRIGHTNESSES)[number];
+
+/** A share of a row's largest weight, 0 to 255, as the strength from 0 to 255 that it is drawn with. */
+export function strength(weights: Weights, row: number, share: number, brightness: Brightness): number {
+  if (brightness === "head") return (share * weights.tops[row]) / (weights.top || 1);
+  return brightness === "root" ? Math.sqrt(255 * share) : share;
+}
 
 export interface Level {
   rows: number;
@@ -35,10 +42,10 @@ export class Pyramid {
 function shades(weights: Weights, brightness: Brightness): Uint8Array {
   if (brightness === "row") return weights.shares;
   const values = new Uint8Array(weights.shares.length);
-  const top = weights.top || 1;
+  const table = new Uint8Array(256);
   for (let row = 0, i = 0; row < weights.rows; row++) {
-    const factor = weights.tops[row] / top;
-    for (let column = 0; column < weights.columns; column++, i++) values[i] = Math.round(weights.shares[i] * factor);
+    for (let share = 0; share < 256; share++) table[share] = Math.round(strength(weights, row, share, brightness));
+    for (let column = 0; column < weights.columns; column++, i++) values[i] = table[weights.shares[i]];
   }
   return values;
 }

@@ -1,5 +1,7 @@
 /** A picture of attention: for each row (query) how much goes to each column (key). */
 export class Weights {
+  private largest: number | null = null;
+
   /**
    * @param tops the largest weight of each row
    * @param shares each weight as a share of its row's largest, times 255
@@ -45,9 +47,11 @@ export class Weights {
 
   /** The largest weight of all. */
   get top(): number {
-    let top = 0;
-    for (const value of this.tops) if (value > top) top = value;
-    return top;
+    if (this.largest === null) {
+      this.largest = 0;
+      for (const value of this.tops) if (value > this.largest) this.largest = value;
+    }
+    return this.largest;
   }
 
   /** The columns of a row that weigh most, heaviest first. */
