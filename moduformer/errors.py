@@ -45,3 +45,7 @@ class CatalogError(ModuformerError, KeyError):
 
     # KeyError would print the message in quotes.
     __str__ = Exception.__str__
+
+
+class HostedError(ModuformerError):
+    """A model behind an interface cannot be asked, or its answer cannot be read."""

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from importlib.util import find_spec
 from typing import Any
 
 from moduformer.catalog.row import Row, Size, Words, count
@@ -20,9 +19,6 @@ from moduformer.errors import SpecError
 
 NEAR = 0.01
 """Counts this close to the published one are equal to it."""
-
-CLIENT = "moduformer.pipelines.hosted"
-"""The module that reaches models behind interfaces; a row that is only that works when it is there."""
 
 SIZES = "tests/test_catalog_sizes.py"
 
@@ -159,12 +155,20 @@ def _recipe(row: Row) -> Iterable[Check]:
 
 
 def _interface(row: Row) -> Iterable[Check]:
-    if _exists(CLIENT):
+    from moduformer.hosted.formats import FORMATS
+
+    vendor = (row.api or "").partition(":")[0]
+    if vendor in FORMATS:
         yield Check(
-            "client", True, Words("reached through its interface", "API로 연결됨"), "tests/test_pipelines_hosted.py"
+            "client",
+            True,
+            Words(
+                f"reached through {vendor}'s interface, which is tested on its wire format", f"{vendor} API로 연결됨"
+            ),
+            f"tests/test_hosted.py::test_each_vendors_wire_format[{vendor}]",
         )
     else:
-        yield Check("client", False, Words("interface only: no client here yet", "API 전용: 클라이언트가 아직 없음"))
+        yield Check("client", False, Words("interface only: no client here", "API 전용: 클라이언트 없음"))
 
 
 def _sizes(row: Row) -> Check:
@@ -204,13 +208,6 @@ def _families(row: Row) -> tuple[str, ...]:
 
     names = family_names()
     return tuple(dict.fromkeys([row.family, *(names[preset] for preset in row.presets)]))
-
-
-def _exists(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 @cache

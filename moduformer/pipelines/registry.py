@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from moduformer.errors import PipelineError, SourceError
+from moduformer.hosted.client import is_hosted
+from moduformer.hosted.generation import HostedGeneration
 from moduformer.loading import load
 from moduformer.model import Model
 from moduformer.pipelines.pipeline import Pipeline
@@ -92,7 +94,8 @@ def pipeline(
     Arguments:
         task: such as "text-classification"; "sentiment-analysis", "ner" and "translation_en_to_de" are understood. None
             takes the task of the model's head.
-        model: a folder, a hub id, an alias, or a loaded model; None takes the task's default and says which.
+        model: a folder, a hub id, an alias, or a loaded model; None takes the task's default and says which. A model
+            behind an interface is "openai:gpt-4" and the like, and what comes is a `HostedGeneration`.
         tokenizer: where it is not in the model's folder: a folder, a hub id, or a loaded tokenizer.
         device: "cpu", "cuda", a number of a GPU, or -1 for the CPU.
         batch_size: inputs taken from a stream together. Speed does not depend on it: batches are cut by tokens.
@@ -104,6 +107,8 @@ def pipeline(
     """
     if trust_remote_code:
         raise PipelineError("code from a checkpoint is never run here; take a model of a family this library knows")
+    if is_hosted(model):
+        return _hosted(task, str(model), tokenizer, options)
     if config is not None:
         raise PipelineError("config=... is not taken; the model's own config.json says what it is")
     for name in ("feature_extractor", "image_processor", "processor", "use_fast", "framework", "use_auth_token"):
@@ -130,6 +135,16 @@ def pipeline(
         made.notes.insert(0, note)
         _log.warning(note)
     return made
+
+
+def _hosted(task: str | None, model: str, tokenizer: Any, options: dict[str, Any]) -> Any:
+    if task not in (None, "text-generation"):
+        raise PipelineError(
+            f"{model} is reached over its maker's interface, which generates text; {task} needs a model"
+        )
+    if tokenizer is not None:
+        raise PipelineError(f"{model} has its own tokenizer, where it runs; leave tokenizer out")
+    return HostedGeneration(model, **options)
 
 
 def _named(task: str) -> tuple[str, tuple[str, str] | None]:
