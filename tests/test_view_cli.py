@@ -1,6 +1,7 @@
 """`moduformer view` and `moduformer heads`, and the scores of heads over texts."""
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from view_models import decoder, encoder, encoder_decoder
 from moduformer.cli.app import app
 from moduformer.errors import TextError
 from moduformer.view import document
-from moduformer.view.heads import REPEATED, best, head_scores
+from moduformer.view.heads import REPEATED, best, check_induction, head_scores, repeated_tokens
 
 RUNNER = CliRunner()
 
@@ -108,20 +109,18 @@ def test_heads_are_listed_best_first(folder):
     assert listed[0] == pytest.approx(max(row["separator"] for row in rows), abs=0.006)
 
 
-def test_induction_is_measured_on_repeated_random_tokens():
+def test_induction_is_measured_onrepeated_tokens_random_tokens():
     """The mean weight on tokens that follow an earlier copy, as counted by hand."""
     model = decoder("gpt2")
     scores = head_scores(model, ["the city was long"])
     assert all(0 <= head.scores["induction"] <= 1 for head in scores)
     assert len(scores) == 4
-    from moduformer.view.heads import _repeated
-
-    recording = _repeated(model, 7)
+    recording = repeated_tokens(model, 7)
     ids = recording.inputs.ids
     count = min(REPEATED, 23)
     assert ids[-2 * count : -count] == ids[-count:]
-    assert _repeated(model, 7).inputs.ids == ids
-    assert _repeated(model, 8).inputs.ids != ids
+    assert repeated_tokens(model, 7).inputs.ids == ids
+    assert repeated_tokens(model, 8).inputs.ids != ids
     weights = recording.weights("decoder.attention", 1, 0)
     start = len(ids) - 2 * count
     # By hand: from each token of the second run to the ones after its earlier copies.
@@ -151,3 +150,21 @@ def test_best_heads_are_in_order_and_texts_are_checked():
     for wrong in ([], "one text"):
         with pytest.raises(TextError, match="list of texts"):
             head_scores(encoder(), wrong)
+
+
+def test_the_check_switches_the_best_heads_off():
+    model = decoder("gpt2")
+    found = head_scores(model, ["the city was long"])
+    checked = check_induction(model, found, 1)
+    assert [head.name for head in checked.heads] == [best(found, "induction", 1)[0].name]
+    assert len({checked.all_heads, checked.without, checked.without_others}) == 3
+    recording = repeated_tokens(model, 4)
+    ids = recording.inputs.ids
+    written = recording.data["written"]["probabilities"]
+    half = len(ids) // 2
+    losses = [repeated_tokens(model, 4 + row).data["written"]["probabilities"][-half + 1 :] for row in range(4)]
+    wanted = sum(-math.log(share) for row in losses for share in row) / sum(map(len, losses))
+    assert checked.all_heads == pytest.approx(wanted, rel=1e-3)
+    assert len(written) == len(ids)
+    with pytest.raises(TextError, match="decoders"):
+        check_induction(encoder(), head_scores(encoder(), ["good"]))

@@ -103,12 +103,13 @@ def heads(
         list[str] | None, typer.Option(help="Text to try the heads on; may be given several times; - reads lines.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of the random tokens for induction.")] = 0,
+    check: Annotated[bool, typer.Option("--check", help="Switch the best induction heads off and compare.")] = False,
     task: Task = None,
     as_json: Annotated[bool, typer.Option("--json", help="All heads and all scores as JSON.")] = False,
     device: Device = None,
 ) -> None:
     """Find which heads look at the previous token, at separators, or back to what came before (induction)."""
-    from moduformer.view.heads import COLUMNS, TEXTS, best, head_scores
+    from moduformer.view.heads import COLUMNS, TEXTS, best, check_induction, head_scores
 
     if by is not None and by not in COLUMNS:
         raise typer.BadParameter(f"is one of {', '.join(COLUMNS)}", param_hint="--by")
@@ -117,7 +118,17 @@ def heads(
         texts += [each for each in standard_input.lines() if each.strip()] if given == "-" else [given]
     from moduformer.loading import load
 
-    found = head_scores(load(model, task, device=device), texts, seed)
+    loaded = load(model, task, device=device)
+    found = head_scores(loaded, texts, seed)
+    if check:
+        tried = check_induction(loaded, found, count, seed)
+        names = ", ".join(f"{each.name} ({each.scores['induction']:.2f})" for each in tried.heads)
+        print(f"induction heads switched off: {names}")
+        print("random tokens that come a second time, nats a token:")
+        print(f"  with all heads {tried.all_heads:.2f}")
+        print(f"  without these {tried.without:.2f}")
+        print(f"  without as many others of their layers {tried.without_others:.2f}")
+        return
     if as_json:
         result(
             [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,10 @@ import torch
 from moduformer.errors import TextError
 from moduformer.generate.sampling import positions_of
 from moduformer.model import Model
+from moduformer.trace import Trace
 from moduformer.view.inputs import Inputs
 from moduformer.view.record import Recording, record
+from moduformer.view.switching import edits
 from moduformer.view.tokens import Reading, Token
 
 TEXTS = (
@@ -64,7 +67,7 @@ def head_scores(model: Model, texts: Sequence[str] = TEXTS, seed: int = 0) -> li
         raise TextError("give a list of texts to try the heads on")
     means = _means([record(model, text) for text in texts])
     if model.decoder is not None and not model.spec.has_source and model.tokenizer is not None:
-        drawn = _means([_repeated(model, seed + row) for row in range(ROWS)])
+        drawn = _means([repeated_tokens(model, seed + row) for row in range(ROWS)])
         for key, scores in means.items():
             scores.pop("induction", None)
             if "induction" in drawn.get(key, {}):
@@ -79,6 +82,52 @@ def best(heads: Sequence[HeadScores], score: str, count: int = 5) -> list[HeadSc
     """The heads with the highest score, best first; only those that have it."""
     able = [head for head in heads if score in head.scores]
     return sorted(able, key=lambda head: (-head.scores[score], head.layer, head.head))[:count]
+
+
+@dataclass(frozen=True)
+class Check:
+    """How well random tokens are predicted when they come a second time, in nats a token: with all heads, without the
+    heads in question, and without as many others of the same layers."""
+
+    all_heads: float
+    without: float
+    without_others: float
+    heads: tuple[HeadScores, ...]
+
+
+def check_induction(model: Model, found: Sequence[HeadScores], count: int = 5, seed: int = 0) -> Check:
+    """Switches the best induction heads off, to see whether they are what repeats (Olsson et al. 2022, argument 3).
+
+    Arguments:
+        found: what `head_scores` found of a decoder.
+        count: heads to switch off.
+        seed: of the random tokens, which are others than those that the scores are of, and of the other heads.
+
+    Raises `TextError` for a model that has no induction scores.
+    """
+    chosen = best(found, "induction", count)
+    if not chosen:
+        raise TextError("induction heads are a matter of decoders, and this model has none")
+    layers = {head.layer for head in chosen}
+    others = [head for head in found if head.layer in layers and head not in chosen]
+    drawn = random.Random(seed).sample(others, min(count, len(others)))
+    losses = [
+        sum(_second_reading(model, heads, seed + ROWS + row) for row in range(ROWS)) / ROWS
+        for heads in ([], chosen, drawn)
+    ]
+    return Check(losses[0], losses[1], losses[2], tuple(chosen))
+
+
+@torch.no_grad()
+def _second_reading(model: Model, off: Sequence[HeadScores], seed: int) -> float:
+    """The mean loss in nats of random tokens that come again, the first of them left out."""
+    recording = repeated_tokens(model, seed)
+    ids = torch.tensor(recording.inputs.ids, device=model.device)
+    asked = range(len(ids) - (len(ids) // 2), len(ids) - 1)
+    kinds = {name: each.layers for name, each in recording.attentions.items()}
+    trace = Trace(edit=edits(kinds, [[(head.attention, head.layer, head.head) for head in off]]))
+    logits = recording.inputs.run(model, trace, at=asked).heads["language-model"]
+    return float(torch.nn.functional.cross_entropy(logits.float(), ids[asked.start + 1 :]))
 
 
 def _means(recordings: Sequence[Recording]) -> dict[tuple[str, int, int], dict[str, float]]:
@@ -98,8 +147,8 @@ def _means(recordings: Sequence[Recording]) -> dict[tuple[str, int, int], dict[s
     }
 
 
-def _repeated(model: Model, seed: int) -> Recording:
-    """A text of random tokens that come twice, after the token that begins texts."""
+def repeated_tokens(model: Model, seed: int = 0) -> Recording:
+    """A decoder's recording of random tokens that come twice, after the token that begins texts."""
     tokenizer = model.tokenizer
     ordinary = [number for number in range(min(model.spec.vocab, tokenizer.max_id + 1)) if _plain(tokenizer, number)]
     room = positions_of(model)
