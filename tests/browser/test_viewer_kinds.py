@@ -14,7 +14,8 @@ def settled(page):
 
 
 def test_what_a_decoder_expected_is_told_token_by_token(tab, serve):
-    page = tab(serve(made.story()).address)
+    server = serve(made.story())
+    page = tab(server.address)
     page.click("button[data-value=written]")
     assert page.locator(".mf-token").count() == 14
     assert page.locator(".mf-own").count() == 4
@@ -22,6 +23,10 @@ def test_what_a_decoder_expected_is_told_token_by_token(tab, serve):
     page.keyboard.press("ArrowRight")
     assert page.locator(".mf-expected b").inner_text() in page.locator(".mf-token").all_inner_texts()
     assert page.locator(".mf-expected .mf-name").all_inner_texts() == [f"word{k}" for k in range(5)]
+    page.click("text=Attention × gradient of this token")
+    settled(page)
+    asked = [parameters for question, parameters in server.asked if question == "gradient"]
+    assert asked == [{"recording": "gpt", "attention": "decoder.attention", "token": 2}]
 
 
 def test_the_logit_lens_has_a_row_a_layer(tab, serve):

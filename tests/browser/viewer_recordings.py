@@ -157,7 +157,7 @@ def story(id="gpt", words="once upon a time there was a small model that liked t
         kind="decoder",
         written=written,
         prediction={"of": "next token", "labels": [" every", " and", "\n"], "probabilities": [0.5, 0.2, 0.1]},
-        can=["layer", "off", "lens"],
+        can=["layer", "off", "lens", "gradient"],
     )
 
 
@@ -316,7 +316,8 @@ class Server:
             product = (0.5 * layer + 0.5 * np.eye(len(layer))) @ product
         return product.tolist()
 
-    def gradient(self, recording, attention, target):
+    def gradient(self, recording, attention, target=0, token=None):
+        target = target if token is None else token
         weights = self.made[recording].weights[attention]
         return {"heads": weights.mean((-1, -2)).tolist(), "weights": weights[target % len(weights)].mean(0).tolist()}
 

@@ -152,6 +152,7 @@ export class App {
       what: allowed(recording, attention, state.what) ? state.what : "head",
       view: views.includes(state.view) ? state.view : views[0],
       onlyLayer: null,
+      token: null,
       target: Math.min(state.target, Math.max(0, (recording.prediction?.labels.length ?? 1) - 1)),
       off: state.off.filter(([name]) => recording.attentions.some((each) => each.name === name)),
     });
@@ -281,6 +282,7 @@ function start(recording: Recording, options: Options): State {
     atLeast: 0,
     off: [],
     target: 0,
+    token: null,
   };
 }
 

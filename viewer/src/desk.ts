@@ -45,7 +45,10 @@ export class Desk {
     const attention = attentionOf(recording, state.attention);
     const place = { recording: recording.id, attention: attention.name };
     if (state.what === "rollout") return this.grid(await this.ask("rollout", place));
-    if (state.what === "gradient") return this.grid((await this.ask("gradient", { ...place, target: state.target })).weights);
+    if (state.what === "gradient") {
+      const about = state.token === null ? { target: state.target } : { token: state.token };
+      return this.grid((await this.ask("gradient", { ...place, ...about })).weights);
+    }
     return this.layers.head(recording, attention, Math.min(state.layer, attention.layers - 1), Math.min(state.head, attention.heads - 1));
   }
 

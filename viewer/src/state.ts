@@ -25,7 +25,9 @@ export interface State {
   onlyLayer: number | null;
   atLeast: number;
   off: Head[];
+  /** What attention × gradient explains: a label of the prediction, or instead a token that was written. */
   target: number;
+  token: number | null;
 }
 
 export class Store {

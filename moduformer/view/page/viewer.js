@@ -159,10 +159,15 @@ var f = class {
 			recording: e.id,
 			attention: r.name
 		};
-		return t.what === "rollout" ? this.grid(await this.ask("rollout", i)) : t.what === "gradient" ? this.grid((await this.ask("gradient", {
-			...i,
-			target: t.target
-		})).weights) : this.layers.head(e, r, Math.min(t.layer, r.layers - 1), Math.min(t.head, r.heads - 1));
+		if (t.what === "rollout") return this.grid(await this.ask("rollout", i));
+		if (t.what === "gradient") {
+			let e = t.token === null ? { target: t.target } : { token: t.token };
+			return this.grid((await this.ask("gradient", {
+				...i,
+				...e
+			})).weights);
+		}
+		return this.layers.head(e, r, Math.min(t.layer, r.layers - 1), Math.min(t.head, r.heads - 1));
 	}
 	grid(e) {
 		let t = this.grids.get(e);
@@ -1013,7 +1018,7 @@ function V(e, t) {
 }
 var H = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 : 2)}`, De = class {
 	words;
-	choose;
+	explain;
 	text = C("div", {
 		class: "mf-tokens",
 		role: "listbox"
@@ -1025,47 +1030,55 @@ var H = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 	element = C("div", { class: "mf-written" }, this.text, this.detail);
 	tokens = [];
 	at = 0;
+	kept = !1;
 	constructor(e, t) {
-		this.words = e, this.choose = t, this.text.addEventListener("keydown", this.key);
+		this.words = e, this.explain = t, this.text.addEventListener("keydown", this.key);
 	}
-	show(e, t, n) {
-		let { written: r } = e;
-		if (!r) {
+	show(e, t, n, r) {
+		let { written: i } = e;
+		if (!i) {
 			this.text.replaceChildren(), this.detail.replaceChildren(this.words.nothingWritten);
 			return;
 		}
-		let i = t ?? r, a = this.text.contains(document.activeElement), o = e.sequences[r.sequence].tokens;
-		this.text.setAttribute("aria-label", this.words.abouts.written), this.tokens = o.map((a, o) => {
-			let s = i.probabilities[o] ?? null, c = C("span", {
-				class: `mf-token${a.special ? " mf-special" : ""}${r.from !== void 0 && o >= r.from ? " mf-own" : ""}`,
+		let a = t ?? i, o = this.text.contains(document.activeElement), s = e.sequences[i.sequence].tokens;
+		this.text.setAttribute("aria-label", this.words.abouts.written), this.tokens = s.map((o, s) => {
+			let c = a.probabilities[s] ?? null, l = C("span", {
+				class: `mf-token${o.special ? " mf-special" : ""}${i.from !== void 0 && s >= i.from ? " mf-own" : ""}`,
 				role: "option",
 				tabindex: -1,
-				"aria-label": `${A(a.text)} ${s === null ? this.words.nothingBefore : O(s)}`
+				"aria-label": `${A(o.text)} ${c === null ? this.words.nothingBefore : O(c)}`
 			});
-			if (c.append(A(a.text)), s !== null) {
-				let e = _(n.scale, 235 * Oe(s));
-				c.style.backgroundColor = v(e), c.style.color = y(e);
+			if (l.append(A(o.text)), c !== null) {
+				let e = _(n.scale, 235 * Oe(c));
+				l.style.backgroundColor = v(e), l.style.color = y(e);
 			}
-			let l = () => this.tell(o, e, t);
-			return c.addEventListener("focus", l), c.addEventListener("pointerenter", l), c.addEventListener("click", () => {
-				c.focus(), this.choose(o);
-			}), c;
-		}), this.at = Math.min(this.at, o.length - 1), this.text.replaceChildren(...this.tokens), this.tokens[this.at] && (this.tokens[this.at].tabIndex = 0), this.tell(this.at || Math.min(1, o.length - 1), e, t), a && this.tokens[this.at]?.focus();
+			let u = () => this.tell(s, e, t, r);
+			return l.addEventListener("focus", () => {
+				this.kept = !0, this.rove(s), u();
+			}), l.addEventListener("pointerenter", () => this.kept || u()), l.addEventListener("click", () => l.focus()), l;
+		}), this.at = Math.min(this.at, s.length - 1), this.text.replaceChildren(...this.tokens), this.tokens[this.at] && (this.tokens[this.at].tabIndex = 0), this.tell(this.at || Math.min(1, s.length - 1), e, t, r), o && this.tokens[this.at]?.focus();
 	}
-	tell(e, t, n) {
-		let { written: r } = t;
-		if (!r) return;
+	tell(e, t, n, r) {
+		let { written: i } = t;
+		if (!i) return;
+		let a = r(e) && i.probabilities[e] !== null;
 		this.tokens.forEach((t, n) => t.setAttribute("aria-selected", String(n === e)));
-		let i = t.sequences[r.sequence].tokens[e], a = n ? [[this.words.before, r], [this.words.after, n]] : [["", r]];
-		this.detail.replaceChildren(...a.map(([t, n]) => {
-			let r = n.probabilities[e] ?? null, a = C("ol", {});
-			for (let [t, r] of n.likeliest[e] ?? []) a.append(ke(A(t), r, t === i?.text));
-			let o = r === null ? this.words.nothingBefore : O(r);
-			return C("div", {}, C("p", {}, C("b", {}, A(i?.text ?? "")), ` ${o}`), t && C("p", { class: "mf-small" }, t), a);
-		}));
+		let o = t.sequences[i.sequence].tokens[e], s = n ? [[this.words.before, i], [this.words.after, n]] : [["", i]];
+		this.detail.replaceChildren(...s.map(([t, n]) => {
+			let r = n.probabilities[e] ?? null, i = C("ol", {});
+			for (let [t, r] of n.likeliest[e] ?? []) i.append(ke(A(t), r, t === o?.text));
+			let a = r === null ? this.words.nothingBefore : O(r);
+			return C("div", {}, C("p", {}, C("b", {}, A(o?.text ?? "")), ` ${a}`), t && C("p", { class: "mf-small" }, t), i);
+		}), ...a ? [C("button", {
+			type: "button",
+			class: "mf-button",
+			onclick: () => this.explain(e)
+		}, this.words.whyToken)] : []);
 	}
 	key = (e) => {
-		let t = this.tokens.length - 1, n = {
+		let t = this.tokens.length - 1;
+		e.key === "Escape" && (this.kept = !1);
+		let n = {
 			ArrowRight: this.at + 1,
 			ArrowDown: this.at + 1,
 			ArrowLeft: this.at - 1,
@@ -1073,8 +1086,11 @@ var H = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 			Home: 0,
 			End: t
 		};
-		e.key in n && (e.preventDefault(), this.tokens[this.at] && (this.tokens[this.at].tabIndex = -1), this.at = Math.max(0, Math.min(t, n[e.key])), this.tokens[this.at].tabIndex = 0, this.tokens[this.at].focus());
+		e.key in n && (e.preventDefault(), this.tokens[Math.max(0, Math.min(t, n[e.key]))].focus());
 	};
+	rove(e) {
+		this.tokens[this.at] && (this.tokens[this.at].tabIndex = -1), this.at = e, this.tokens[e].tabIndex = 0;
+	}
 }, Oe = (e) => Math.min(1, -Math.log10(Math.max(.001, e)) / 3);
 function ke(e, t, n) {
 	let r = C("span", { class: "mf-fill" });
@@ -2231,6 +2247,7 @@ var ft = 128, pt = class {
 			l,
 			u,
 			d,
+			e.token,
 			f,
 			p,
 			i.dark
@@ -2358,7 +2375,10 @@ var ft = 128, pt = class {
 		})), (e) => t.set({ what: e })), this.whats.element.classList.add("mf-tabs"), this.views = new E(r.view, gt.map((e) => ({
 			value: e,
 			label: r.views[e]
-		})), (e) => t.set({ view: e })), this.target = new w(r.target, (e) => t.set({ target: Number(e) }));
+		})), (e) => t.set({ view: e })), this.target = new w(r.target, (e) => e !== "token" && t.set({
+			target: Number(e),
+			token: null
+		}));
 		let s = () => t.state.shown;
 		this.words_ = new T(r.mergeWords, (e) => t.set({ shown: {
 			...s(),
@@ -2388,7 +2408,12 @@ var ft = 128, pt = class {
 			title: t,
 			onclick: () => this.step(n)
 		}, e);
-		this.headTools = C("div", { class: "mf-row" }, c("←", r.previousHead, -1), c("→", r.nextHead, 1), this.switchHead, this.switchLayer), this.tools = C("div", { class: "mf-row mf-tools" }, this.views.element, this.target.element, this.words_.element, this.specials.element, this.firstToken.element, this.difference.element, this.differenceNot), this.first = new mt(e, t, r, a, o), this.second = new mt(e, t, r, a, o), this.lens = new je(r), this.written = new De(r, (e) => t.set({ query: e })), this.element = C("section", {
+		this.headTools = C("div", { class: "mf-row" }, c("←", r.previousHead, -1), c("→", r.nextHead, 1), this.switchHead, this.switchLayer), this.tools = C("div", { class: "mf-row mf-tools" }, this.views.element, this.target.element, this.words_.element, this.specials.element, this.firstToken.element, this.difference.element, this.differenceNot), this.first = new mt(e, t, r, a, o), this.second = new mt(e, t, r, a, o), this.lens = new je(r), this.written = new De(r, (e) => t.set({
+			what: "gradient",
+			token: e,
+			query: e - 1,
+			key: null
+		})), this.element = C("section", {
 			class: "mf-card mf-stagecard",
 			"aria-label": r.attention
 		}, this.whats.element, C("div", { class: "mf-row mf-between mf-heading" }, this.title, this.headTools), this.scores, this.about, this.tools, this.panes, this.others);
@@ -2399,7 +2424,11 @@ var ft = 128, pt = class {
 		let u = e.off.some(([t, n, r]) => t === c.name && n === e.layer && r === e.head), d = e.off.filter(([t, n]) => t === c.name && n === e.layer).length;
 		this.title.textContent = e.what === "head" ? s.headName(e.layer, e.head) : s.whats[e.what], this.headTools.hidden = e.what !== "head";
 		for (let e of [this.switchHead, this.switchLayer]) e.disabled = !r(t, "off");
-		this.switchHead.title = this.switchLayer.title = r(t, "off") ? "" : s.offNot, this.switchHead.textContent = u ? s.switchOn : s.switchOff, this.switchHead.setAttribute("aria-pressed", String(u)), this.switchLayer.textContent = d === c.heads ? s.switchLayerOn : s.switchLayerOff, this.scores.replaceChildren(...e.what === "head" ? yt(c, e, s) : []), this.about.textContent = s.abouts[e.what], this.about.hidden = !s.abouts[e.what], this.tools.hidden = this.panes.hidden = !l, this.others.hidden = l, l ? this.weigh(e, t, i, c, o) : e.what === "written" ? (this.others.replaceChildren(this.written.element), this.written.show(t, a, o)) : this.askLens(e, t, o);
+		this.switchHead.title = this.switchLayer.title = r(t, "off") ? "" : s.offNot, this.switchHead.textContent = u ? s.switchOn : s.switchOff, this.switchHead.setAttribute("aria-pressed", String(u)), this.switchLayer.textContent = d === c.heads ? s.switchLayerOn : s.switchLayerOff, this.scores.replaceChildren(...e.what === "head" ? yt(c, e, s) : []), this.about.textContent = s.abouts[e.what], this.about.hidden = !s.abouts[e.what], this.tools.hidden = this.panes.hidden = !l, this.others.hidden = l, l ? this.weigh(e, t, i, c, o) : e.what === "written" ? (this.others.replaceChildren(this.written.element), this.written.show(t, a, o, (e) => r(t, "gradient", c.name) && this.desk.has("gradient", {
+			recording: t.id,
+			attention: c.name,
+			token: e
+		}))) : this.askLens(e, t, o);
 	}
 	weigh(e, t, n, r, a) {
 		let { words: o } = this, s = Q(t, r).includes("picture");
@@ -2411,12 +2440,19 @@ var ft = 128, pt = class {
 			recording: t.id,
 			attention: r.name,
 			target: Number(e)
-		});
-		this.target.set(e.what === "gradient" ? c.filter(({ value: e }) => l(e)) : [], String(e.target));
-		let u = n !== null && i(t, n, r.name);
-		this.difference.element.hidden = n === null, this.difference.set(e.difference && u, !u), this.differenceNot.textContent = n !== null && !u ? o.differenceNot : "";
-		let d = e.difference && u, f = n !== null && !d;
-		this.panes.classList.toggle("mf-two", f), f === this.panes.contains(this.second.element) && this.panes.contains(this.first.element) || this.panes.replaceChildren(this.first.element, ...f ? [this.second.element] : []), this.first.show(e, t, d ? n : null, a, n !== null), f && n.attentions.some(({ name: e }) => e === r.name) && this.second.show(e, n, null, a, !0);
+		}), u = e.what === "gradient" ? c.filter(({ value: e }) => l(e)) : [], { token: d } = e;
+		if (d !== null && t.written) {
+			let e = A(t.sequences[t.written.sequence].tokens[d]?.text ?? "");
+			u.push({
+				value: "token",
+				label: o.tokenNumber(e, d)
+			});
+		}
+		this.target.set(u, d === null ? String(e.target) : "token");
+		let f = n !== null && i(t, n, r.name);
+		this.difference.element.hidden = n === null, this.difference.set(e.difference && f, !f), this.differenceNot.textContent = n !== null && !f ? o.differenceNot : "";
+		let p = e.difference && f, m = n !== null && !p;
+		this.panes.classList.toggle("mf-two", m), m === this.panes.contains(this.second.element) && this.panes.contains(this.first.element) || this.panes.replaceChildren(this.first.element, ...m ? [this.second.element] : []), this.first.show(e, t, p ? n : null, a, n !== null), m && n.attentions.some(({ name: e }) => e === r.name) && this.second.show(e, n, null, a, !0);
 	}
 	askLens(e, t, n) {
 		this.others.contains(this.lens.element) || this.others.replaceChildren(this.lens.element);
@@ -2618,6 +2654,8 @@ var bt = class {
 	noPrediction: "This model predicts nothing here.",
 	measuring: "Measuring …",
 	target: "For",
+	whyToken: "Attention × gradient of this token",
+	tokenNumber: (e, t) => `“${e}” (token ${t})`,
 	pair: "Why this weight",
 	pairOf: (e, t) => `${e} → ${t}`,
 	pairHint: "Choose a token and then what it looks at, to see which dimensions of query and key make the score.",
@@ -2720,7 +2758,7 @@ var Ct = {
 		isOff: "꺼짐",
 		clickOff: "눌러서 끄기",
 		whats: {
-			head: "헤드 하나",
+			head: "헤드 보기",
 			rollout: "롤아웃",
 			gradient: "어텐션 × 그래디언트",
 			lens: "로짓 렌즈",
@@ -2759,8 +2797,8 @@ var Ct = {
 		exportData: "데이터를 JSON으로 내보내기",
 		loading: "불러오는 중 …",
 		empty: "모든 토큰을 숨겨서 보여 줄 것이 없습니다.",
-		query: "보는 토큰",
-		key: "보이는 토큰",
+		query: "보는 쪽",
+		key: "보는 대상",
 		linesLabel: "토큰 사이의 어텐션을 선으로 그린 그림. 위아래 키로 토큰을 고르고, 오른쪽 키로 그 토큰이 보는 쪽으로, 왼쪽 키로 되돌아갑니다. Enter는 두 토큰의 점수를 열고, Escape는 선택을 풉니다.",
 		matrixLabel: "어텐션 행렬. 행의 토큰이 열의 토큰을 봅니다. 화살표 키로 이동하고 Enter로 점수를 엽니다. +와 -로 확대·축소하고 0으로 전체를 봅니다.",
 		textLabel: "텍스트. 화살표 키로 어텐션을 볼 토큰을 고릅니다.",
@@ -2804,6 +2842,8 @@ var Ct = {
 		noPrediction: "이 모델이 여기서 예측하는 것은 없습니다.",
 		measuring: "재는 중 …",
 		target: "예측 대상",
+		whyToken: "이 토큰의 어텐션 × 그래디언트",
+		tokenNumber: (e, t) => `“${e}” (토큰 ${t})`,
 		pair: "이 가중치의 이유",
 		pairOf: (e, t) => `${e} → ${t}`,
 		pairHint: "토큰을 고른 뒤 그 토큰이 보는 토큰을 고르면, 쿼리와 키의 어느 차원이 점수를 만드는지 보입니다.",
@@ -2925,6 +2965,7 @@ var Ct = {
 			what: vt(r, i, e.what) ? e.what : "head",
 			view: o.includes(e.view) ? e.view : o[0],
 			onlyLayer: null,
+			token: null,
 			target: Math.min(e.target, Math.max(0, (r.prediction?.labels.length ?? 1) - 1)),
 			off: e.off.filter(([e]) => r.attentions.some((t) => t.name === e))
 		});
@@ -3044,7 +3085,8 @@ function Et(e, t) {
 		onlyLayer: null,
 		atLeast: 0,
 		off: [],
-		target: 0
+		target: 0,
+		token: null
 	};
 }
 async function Dt(e, t, n) {

@@ -70,7 +70,7 @@ export class Pane {
     this.brightness.set(BRIGHTNESSES.map((value) => ({ value, label: this.words.brightnesses[value] })), brightness);
     this.brightness.element.hidden = view === "positions" || view === "picture" || minus !== null;
     this.legend.element.hidden = view === "positions";
-    const key = JSON.stringify([recording.id, minus?.id, attention, layer, head, what, view, target, shown, brightness, theme.dark]);
+    const key = JSON.stringify([recording.id, minus?.id, attention, layer, head, what, view, target, state.token, shown, brightness, theme.dark]);
     if (key === this.shown) return this.choose();
     this.wanted = key;
     this.stage.setAttribute("aria-busy", "true");

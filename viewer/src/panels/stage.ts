@@ -50,7 +50,7 @@ export class StagePanel {
     this.whats = new Choices(words.what, WHATS.map((value) => ({ value, label: words.whats[value] })), (what) => store.set({ what: what as What }));
     this.whats.element.classList.add("mf-tabs");
     this.views = new Choices(words.view, VIEWS.map((value) => ({ value, label: words.views[value] })), (view) => store.set({ view: view as ViewName }));
-    this.target = new Select(words.target, (value) => store.set({ target: Number(value) }));
+    this.target = new Select(words.target, (value) => value !== "token" && store.set({ target: Number(value), token: null }));
     const shown = () => store.state.shown;
     this.words_ = new Check(words.mergeWords, (on) => store.set({ shown: { ...shown(), words: on } }));
     this.specials = new Check(words.hideSpecials, (on) => store.set({ shown: { ...shown(), specials: !on } }));
@@ -82,7 +82,10 @@ export class StagePanel {
     this.first = new Pane(desk, store, words, open, fail);
     this.second = new Pane(desk, store, words, open, fail);
     this.lens = new LensView(words);
-    this.written = new WrittenView(words, (token) => store.set({ query: token }));
+    this.written = new WrittenView(words, (token) =>
+      // A token is written at the place of the one before it.
+      store.set({ what: "gradient", token, query: token - 1, key: null }),
+    );
     this.element = element(
       "section",
       { class: "mf-card mf-stagecard", "aria-label": words.attention },
@@ -119,7 +122,8 @@ export class StagePanel {
     if (weighing) this.weigh(state, recording, other, attention, theme);
     else if (state.what === "written") {
       this.others.replaceChildren(this.written.element);
-      this.written.show(recording, off, theme);
+      const explains = (token: number) => can(recording, "gradient", attention.name) && this.desk.has("gradient", { recording: recording.id, attention: attention.name, token });
+      this.written.show(recording, off, theme, explains);
     } else this.askLens(state, recording, theme);
   }
 
@@ -134,7 +138,13 @@ export class StagePanel {
     this.target.element.hidden = state.what !== "gradient";
     const labels = (recording.prediction?.labels ?? []).map((label, index) => ({ value: String(index), label: visible(label) }));
     const answered = (target: string) => this.desk.has("gradient", { recording: recording.id, attention: attention.name, target: Number(target) });
-    this.target.set(state.what === "gradient" ? labels.filter(({ value }) => answered(value)) : [], String(state.target));
+    const targets = state.what === "gradient" ? labels.filter(({ value }) => answered(value)) : [];
+    const { token } = state;
+    if (token !== null && recording.written) {
+      const text = visible(recording.sequences[recording.written.sequence].tokens[token]?.text ?? "");
+      targets.push({ value: "token", label: words.tokenNumber(text, token) });
+    }
+    this.target.set(targets, token === null ? String(state.target) : "token");
     const matching = other !== null && comparable(recording, other, attention.name);
     this.difference.element.hidden = other === null;
     this.difference.set(state.difference && matching, !matching);

@@ -13,15 +13,16 @@ export class WrittenView {
   readonly element = element("div", { class: "mf-written" }, this.text, this.detail);
   private tokens: HTMLElement[] = [];
   private at = 0;
+  private kept = false;
 
   constructor(
     private readonly words: Words,
-    private readonly choose: (token: number) => void,
+    private readonly explain: (token: number) => void,
   ) {
     this.text.addEventListener("keydown", this.key);
   }
 
-  show(recording: Recording, off: Written | null, theme: Theme): void {
+  show(recording: Recording, off: Written | null, theme: Theme, explains: (token: number) => boolean): void {
     const { written } = recording;
     if (!written) {
       this.text.replaceChildren();
@@ -46,25 +47,28 @@ export class WrittenView {
         box.style.backgroundColor = css(fill);
         box.style.color = inkOn(fill);
       }
-      const act = () => this.tell(index, recording, off);
-      box.addEventListener("focus", act);
-      box.addEventListener("pointerenter", act);
-      box.addEventListener("click", () => {
-        box.focus();
-        this.choose(index);
+      const act = () => this.tell(index, recording, off, explains);
+      box.addEventListener("focus", () => {
+        this.kept = true;
+        this.rove(index);
+        act();
       });
+      // The pointer shows in passing, until a token is kept by a click or a key.
+      box.addEventListener("pointerenter", () => this.kept || act());
+      box.addEventListener("click", () => box.focus());
       return box;
     });
     this.at = Math.min(this.at, tokens.length - 1);
     this.text.replaceChildren(...this.tokens);
     if (this.tokens[this.at]) this.tokens[this.at].tabIndex = 0;
-    this.tell(this.at || Math.min(1, tokens.length - 1), recording, off);
+    this.tell(this.at || Math.min(1, tokens.length - 1), recording, off, explains);
     if (had) this.tokens[this.at]?.focus();
   }
 
-  private tell(index: number, recording: Recording, off: Written | null): void {
+  private tell(index: number, recording: Recording, off: Written | null, explains: (token: number) => boolean): void {
     const { written } = recording;
     if (!written) return;
+    const why = explains(index) && written.probabilities[index] !== null;
     this.tokens.forEach((token, i) => token.setAttribute("aria-selected", String(i === index)));
     const token = recording.sequences[written.sequence].tokens[index];
     const columns: [string, Written][] = off ? [[this.words.before, written], [this.words.after, off]] : [["", written]];
@@ -78,19 +82,24 @@ export class WrittenView {
         const own = probability === null ? this.words.nothingBefore : percent(probability);
         return element("div", {}, element("p", {}, element("b", {}, visible(token?.text ?? "")), ` ${own}`), title && element("p", { class: "mf-small" }, title), list);
       }),
+      ...(why ? [element("button", { type: "button", class: "mf-button", onclick: () => this.explain(index) }, this.words.whyToken)] : []),
     );
   }
 
   private readonly key = (event: KeyboardEvent): void => {
     const last = this.tokens.length - 1;
+    if (event.key === "Escape") this.kept = false;
     const steps: Record<string, number> = { ArrowRight: this.at + 1, ArrowDown: this.at + 1, ArrowLeft: this.at - 1, ArrowUp: this.at - 1, Home: 0, End: last };
     if (!(event.key in steps)) return;
     event.preventDefault();
-    if (this.tokens[this.at]) this.tokens[this.at].tabIndex = -1;
-    this.at = Math.max(0, Math.min(last, steps[event.key]));
-    this.tokens[this.at].tabIndex = 0;
-    this.tokens[this.at].focus();
+    this.tokens[Math.max(0, Math.min(last, steps[event.key]))].focus();
   };
+
+  private rove(index: number): void {
+    if (this.tokens[this.at]) this.tokens[this.at].tabIndex = -1;
+    this.at = index;
+    this.tokens[index].tabIndex = 0;
+  }
 }
 
 /** From 0 (certain) to 1 (one in a thousand or less). */
