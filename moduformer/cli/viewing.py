@@ -53,9 +53,10 @@ def view(
     from moduformer.loading import load
     from moduformer.view.opening import View, open_in_browser
     from moduformer.view.opening import view as look
+    from moduformer.view.pictures import processor_beside
 
-    loaded = [load(name, task, device=device) for name in (model, compare) if name is not None]
     names = [name for name in (model, compare) if name is not None]
+    loaded = [load(name, task, device=device) for name in names]
     for made, name in zip(loaded, names):
         say(f"{name}: {made.num_parameters():,} parameters")
     shown = look(
@@ -70,6 +71,7 @@ def view(
         language=language,
         notebook=False,
         names=names,
+        processors=[None if image is None else processor_beside(name) for name in names],
     )
     assert isinstance(shown, View)
     if as_json:

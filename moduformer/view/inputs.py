@@ -14,6 +14,7 @@ from moduformer.architecture import Recurrent, RecurrentDecoder
 from moduformer.batch import Batch
 from moduformer.errors import TextError
 from moduformer.generate.text import encode_prompt, generate_text, tokenizer_of
+from moduformer.images import ImageProcessor
 from moduformer.model import Model, States
 from moduformer.trace import Trace
 from moduformer.view.pictures import pixels_of, png_address
@@ -103,6 +104,7 @@ def inputs_of(
     target: str | None = None,
     image: Any = None,
     generate: int = 0,
+    processor: ImageProcessor | None = None,
 ) -> Inputs:
     """A text, a pair of texts, a target or a picture, prepared for a model.
 
@@ -117,7 +119,7 @@ def inputs_of(
     if image is not None:
         if model.vision is None:
             raise TextError("this model reads text only, so it takes no image")
-        pixels, readings["image"] = _picture(model, image)
+        pixels, readings["image"] = _picture(model, image, processor)
     alone = model.spec.sees_only or (pixels is not None and model.vision.settings.injection == "beside")  # type: ignore[union-attr]
     if alone:
         if pixels is None:
@@ -154,12 +156,13 @@ def _text(model: Model, text: str, pair: str | None, generate: int, pictured: bo
         return Inputs({"source": reading}, reading.ids, types)
     ids = encode_prompt(model, tokenizer, text)
     seen = model.spec.vision
-    if pictured and seen is not None and seen.injection == "tokens" and seen.image_token is not None:
-        # A person writes one token for an image, or none; the model wants one for each of its vectors.
+    if pictured and seen is not None and seen.image_token is not None:
+        # A person writes one token for an image, or none; a model may want one for each of its vectors.
+        wanted = model.spec.image_tokens if seen.injection == "tokens" else 1
         places = [place for place, token in enumerate(ids) if token == seen.image_token]
         first = places[0] if places else 0
         kept = [token for token in ids if token != seen.image_token]
-        ids = [*kept[:first], *[seen.image_token] * model.spec.image_tokens, *kept[first:]]
+        ids = [*kept[:first], *[seen.image_token] * wanted, *kept[first:]]
         return Inputs({"source": of_ids(tokenizer, ids)}, tuple(ids))
     shared = next((i for i, (a, b) in enumerate(zip(ids, reading.ids)) if a != b), min(len(ids), len(reading.ids)))
     given = replace(
@@ -208,11 +211,11 @@ def _with_target(model: Model, found: Inputs, text: str, target: str | None, gen
     return replace(found, readings=readings, target=reading.ids, stacks=stacks, written_from=first)
 
 
-def _picture(model: Model, image: Any) -> tuple[Tensor, Reading]:
+def _picture(model: Model, image: Any, processor: ImageProcessor | None) -> tuple[Tensor, Reading]:
     """Pixel values `[1, channels, height, width]` and the patches as tokens, row by row."""
     assert model.spec.vision is not None
     patches = model.spec.vision.patches
-    pixels, shown = pixels_of(model, image)
+    pixels, shown = pixels_of(model, image, processor)
     side = patches.image // patches.patch
     tokens = [Token("⟨class⟩", 0, 0, 0, True)] if patches.class_token else []
     tokens += [Token(f"{y + 1},{x + 1}", 0, 0, y * side + x + 1) for y in range(side) for x in range(side)]

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from moduformer.errors import TextError
+from moduformer.images import ImageProcessor
 from moduformer.model import Model
 from moduformer.view.document import save_page
+from moduformer.view.pictures import processor_beside
 from moduformer.view.record import Recording, record
 from moduformer.view.server import PageServer
 from moduformer.view.source import Source
@@ -64,6 +66,7 @@ def view(
     language: str = "",
     notebook: bool | None = None,
     names: Sequence[str] = (),
+    processors: Sequence[ImageProcessor | None] = (),
 ) -> View | Any:
     """Shows what a model looks at in a text.
 
@@ -80,6 +83,7 @@ def view(
         language: of the page: "en", "ko", or "" for the browser's.
         notebook: a widget or not; None: where there is a notebook and anywidget.
         names: what the page calls the models.
+        processors: how pictures are prepared for each; without them, as the model's folder says.
 
     Returns a widget in a notebook, elsewhere a `View` with `open()`, `save(path)` and `serve()`.
     """
@@ -88,9 +92,14 @@ def view(
     for place, source in enumerate([model] if compare is None else [model, compare]):
         loaded, name = model_of(source, task)
         name = called(names[place]) if place < len(names) else name
+        prepared = processors[place] if place < len(processors) else None
+        if prepared is None and image is not None and isinstance(source, str | Path):
+            prepared = processor_beside(source)
         for each in texts:
             number = str(len(recordings) + 1)
-            recordings.append(record(loaded, each, target, image, generate, pair=pair, name=name, id=number))
+            recordings.append(
+                record(loaded, each, target, image, generate, pair=pair, name=name, id=number, processor=prepared)
+            )
     return shown(recordings, language, notebook)
 
 

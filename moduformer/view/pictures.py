@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import struct
 import zlib
 from pathlib import Path
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from moduformer.model import Model
 
 
-def pixels_of(model: Model, image: Any) -> tuple[np.ndarray, np.ndarray]:
+def pixels_of(model: Model, image: Any, processor: ImageProcessor | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Pixel values `[1, channels, height, width]` of a file, a Pillow image or an array that is made already; and what
     the model sees as bytes `[height, width, channels]`.
 
@@ -34,29 +33,24 @@ def pixels_of(model: Model, image: Any) -> tuple[np.ndarray, np.ndarray]:
         if pixels.ndim != 4 or pixels.shape[0] != 1 or pixels.shape[1:] != wanted:
             raise DataError(f"pixel values must be {list(wanted)}, but are {list(image.shape)}")
         return pixels, _stretched(pixels[0])
-    processor = _processor(model)
+    processor = processor or _resized(patches.image)
     pixels = processor(image)
     if pixels.shape[1:] != wanted:
         raise DataError(f"the picture became {list(pixels.shape[1:])}, but this model sees {list(wanted)}")
     return pixels, _restored(pixels[0], processor)
 
 
-def _processor(model: Model) -> ImageProcessor:
-    """What is beside the checkpoint, or resizing to the model's size with CLIP's mean."""
-    for note in model.notes:
-        folder = Path(note.rpartition(" ")[2])
-        if (folder / "preprocessor_config.json").is_file():
-            return ImageProcessor.load(folder)
-    assert model.spec.vision is not None
-    side = model.spec.vision.patches.image
-    config = {
-        "image_processor_type": "CLIPImageProcessor",
-        "size": {"height": side, "width": side},
-        "do_center_crop": False,
-        "image_mean": CLIP_MEAN,
-        "image_std": CLIP_STD,
-    }
-    return ImageProcessor.from_config(json.loads(json.dumps(config)))
+def processor_beside(source: str | Path) -> ImageProcessor | None:
+    """How a checkpoint's folder says that its pictures are prepared; None where it does not."""
+    from moduformer.sources.resolve import resolve
+
+    folder = resolve(source).path
+    return ImageProcessor.load(folder) if (folder / "preprocessor_config.json").is_file() else None
+
+
+def _resized(side: int) -> ImageProcessor:
+    """A picture made this size whatever its shape, with CLIP's mean: for a model whose files say nothing else."""
+    return ImageProcessor((side, side), None, 3, 1 / 255, CLIP_MEAN, CLIP_STD)
 
 
 def _restored(pixels: np.ndarray, processor: ImageProcessor) -> np.ndarray:

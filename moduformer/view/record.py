@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from moduformer.errors import TextError
+from moduformer.images import ImageProcessor
 from moduformer.model import Model, States
 from moduformer.trace import Trace
 from moduformer.view.gradient import graded, relevance
@@ -368,6 +369,7 @@ def record(
     name: str | None = None,
     at: int | None = None,
     id: str = "1",
+    processor: ImageProcessor | None = None,
 ) -> Recording:
     """Runs a model once and records what its heads look at.
 
@@ -381,11 +383,12 @@ def record(
         name: what a page calls the model.
         at: the token that a prediction of tokens shall be about; None is the last (or the masked) one.
         id: a short name, different for each recording of a page.
+        processor: how pictures are prepared; None resizes them to what the model sees, with CLIP's mean.
 
     Raises `TextError` for what the model cannot read.
     """
     if not 0 <= generate <= 10_000:
         raise TextError(f"generate is {generate}; give a number of tokens from 0 to 10,000")
-    inputs = inputs_of(model, text, pair, target, image, generate)
+    inputs = inputs_of(model, text, pair, target, image, generate, processor)
     family = model.origin.family.name if model.origin is not None else None
     return Recording(model, inputs, name or family or "model", id, at)
