@@ -34,6 +34,7 @@ def checkout(tmp_path, monkeypatch):
     for place in (tmp_path / "there", tmp_path / "there" / "en"):
         place.mkdir()
         (place / "00_Toy.ipynb").write_text(json.dumps({"cells": CELLS}), encoding="utf-8")
+    (tmp_path / "there" / "contents.toml").touch()
     monkeypatch.setattr(places, "CHECKOUT", tmp_path / "there")
     monkeypatch.setattr(places, "has_jupyterlab", lambda: False)
     return tmp_path

@@ -77,7 +77,7 @@ def has_jupyterlab() -> bool:
 
 
 def _files(language: str) -> list[Path]:
-    if CHECKOUT.is_dir():
+    if (CHECKOUT / "contents.toml").is_file():
         return list((CHECKOUT / "en" if language == "en" else CHECKOUT).glob("*.ipynb"))
     try:
         installed = metadata.files("moduformer") or []
