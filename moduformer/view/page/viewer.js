@@ -995,14 +995,14 @@ var xe = class {
 			});
 		};
 		s(0, r.queryVector, t.query), s(24, r.keyVector, t.key);
-		let c = Math.max(1e-9, ...t.products.map(Math.abs));
-		i.write(82, 109, r.products, {
+		let [c, l] = [Math.max(0, ...t.products), Math.min(0, ...t.products)], u = Te / Math.max(1e-9, c - l), d = 54 + c * u;
+		i.write(82, d, r.products, {
 			size: 12,
 			colour: n.soft,
 			align: "end"
-		}), i.rectangle(B, 109, this.surface.width - B, 1, n.rule), a.forEach((e, r) => {
-			let a = t.products[e], s = Math.abs(a) / c * (Te / 2), l = v(_(n.scale, n.dark ? 170 : 165, a < 0));
-			i.rectangle(B + r * o, a > 0 ? 109 - s : 109, Math.max(1, o - (o > 4 ? 1.5 : 0)), s, l);
+		}), i.rectangle(B, d, this.surface.width - B, 1, n.rule), a.forEach((e, r) => {
+			let a = t.products[e], s = Math.abs(a) * u, c = v(_(n.scale, n.dark ? 170 : 165, a < 0));
+			i.rectangle(B + r * o, a > 0 ? d - s : d, Math.max(1, o - (o > 4 ? 1.5 : 0)), s, c);
 		});
 	}
 	point(e) {
@@ -2565,7 +2565,7 @@ var bt = class {
 	reverse: "Lowest first",
 	atLeast: "At least",
 	headName: (e, t) => `Layer ${e}, head ${t}`,
-	headShort: (e, t) => `${e}·${t}`,
+	headShort: (e, t) => `${e}.${t}`,
 	headsShown: (e, t) => e === t ? `${t} heads` : `${e} of ${t} heads`,
 	isOff: "off",
 	clickOff: "Click switches off",
@@ -2753,14 +2753,14 @@ var Ct = {
 		reverse: "낮은 값부터",
 		atLeast: "최솟값",
 		headName: (e, t) => `층 ${e}, 헤드 ${t}`,
-		headShort: (e, t) => `${e}·${t}`,
+		headShort: (e, t) => `${e}.${t}`,
 		headsShown: (e, t) => e === t ? `헤드 ${t}개` : `헤드 ${t}개 중 ${e}개`,
 		isOff: "꺼짐",
 		clickOff: "눌러서 끄기",
 		whats: {
 			head: "헤드 보기",
 			rollout: "롤아웃",
-			gradient: "어텐션 × 그래디언트",
+			gradient: "어텐션 × 기울기",
 			lens: "로짓 렌즈",
 			written: "토큰 확률"
 		},
@@ -2768,7 +2768,7 @@ var Ct = {
 		abouts: {
 			head: "",
 			rollout: "모든 층의 어텐션을 차례로 곱한 값입니다. 각 단계의 절반은 토큰 자신으로 둡니다(Abnar & Zuidema 2020).",
-			gradient: "한 예측에 대한 어텐션과 그 그래디언트의 곱에서 음수를 뺀 값입니다(Chefer et al. 2021).",
+			gradient: "한 예측에 대한 어텐션과 그 기울기의 곱에서 음수를 뺀 값입니다(Chefer et al. 2021).",
 			lens: "각 층이 마지막 층이라면 무엇을 예측했을지 보여 줍니다.",
 			written: "앞의 토큰들이 주어졌을 때 모델이 각 토큰에 매긴 확률입니다. 토큰을 고르면 모델이 예상한 후보가 보입니다."
 		},
@@ -2842,7 +2842,7 @@ var Ct = {
 		noPrediction: "이 모델이 여기서 예측하는 것은 없습니다.",
 		measuring: "재는 중 …",
 		target: "예측 대상",
-		whyToken: "이 토큰의 어텐션 × 그래디언트",
+		whyToken: "이 토큰의 어텐션 × 기울기",
 		tokenNumber: (e, t) => `“${e}” (토큰 ${t})`,
 		pair: "이 가중치의 이유",
 		pairOf: (e, t) => `${e} → ${t}`,

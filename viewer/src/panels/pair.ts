@@ -100,13 +100,14 @@ export class PairPanel {
     };
     strip(0, words.queryVector, pair.query);
     strip(STRIP + 6, words.keyVector, pair.key);
-    const top = Math.max(1e-9, ...pair.products.map(Math.abs));
-    const middle = 2 * (STRIP + 6) + 6 + BARS / 2;
+    const [most, least] = [Math.max(0, ...pair.products), Math.min(0, ...pair.products)];
+    const unit = BARS / Math.max(1e-9, most - least);
+    const middle = 2 * (STRIP + 6) + 6 + most * unit;
     pen.write(LEFT - 10, middle, words.products, { size: 12, colour: theme.soft, align: "end" });
     pen.rectangle(LEFT, middle, this.surface.width - LEFT, 1, theme.rule);
     dimensions.forEach((i, at) => {
       const value = pair.products[i];
-      const tall = (Math.abs(value) / top) * (BARS / 2);
+      const tall = Math.abs(value) * unit;
       const fill = css(colour(theme.scale, theme.dark ? 170 : 165, value < 0));
       pen.rectangle(LEFT + at * step, value > 0 ? middle - tall : middle, Math.max(1, step - (step > 4 ? 1.5 : 0)), tall, fill);
     });
