@@ -200,8 +200,12 @@ def test_korean_that_a_model_writes_is_whole_characters_too():
     assert all("�" not in token.text for token in reading.tokens)
     assert reading.tokens[-1].text == "!"
     assert [token.text for token in reading.tokens if token.part is None or token.part[0] == 1][-2:] == ["😀", "!"]
-    broken = of_ids(tokenizer, ids[:-2])
-    assert len(broken.tokens) == len(ids) - 2
+    exclamation = tokenizer.encode("!").ids
+    broken = of_ids(tokenizer, [ids[-2], *exclamation, *tokenizer.encode("\u2028").ids])
+    assert broken.tokens[0].text == "⟨80⟩"  # the last byte of the emoji is no character
+    assert broken.tokens[1].text == "!"
+    assert {token.text for token in broken.tokens[2:]} == {"␣"}
+    assert len(of_ids(tokenizer, ids[:-2]).tokens) == len(ids) - 2
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "unigram", "bpe"])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moduformer.model import Model, States
-from moduformer.view.tokens import visible
+from moduformer.view.tokens import spelled, visible
 
 if TYPE_CHECKING:
     from moduformer.view.inputs import Inputs
@@ -175,16 +175,8 @@ def name_of(model: Model, number: int) -> str:
     tokenizer = model.tokenizer
     text = tokenizer.decode([number], skip_special_tokens=False)
     if "\N{REPLACEMENT CHARACTER}" in text:
-        return "⟨" + " ".join(f"{byte:02x}" for byte in _bytes_of(tokenizer.id_to_token(number) or "")) + "⟩"
+        return spelled([tokenizer.id_to_token(number) or ""])
     return visible(text) if text else tokenizer.id_to_token(number) or f"[{number}]"
-
-
-def _bytes_of(name: str) -> bytes:
-    """The bytes of a byte-level token (Radford et al. 2019, section 2.2); what is no such letter stays UTF-8."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = {chr(number): number for number in plain}
-    letters |= {chr(256 + i): number for i, number in enumerate(n for n in range(256) if n not in plain)}
-    return bytes(letters[c] for c in name) if set(name) <= set(letters) else name.encode()
 
 
 def written(model: Model, inputs: Inputs, states: States) -> dict[str, Any] | None:

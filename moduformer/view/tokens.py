@@ -17,6 +17,13 @@ _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 _BLANK = frozenset("▁ĠĊĉ \t\r\n")
 """What vocabularies write for white space."""
 
+_BROKEN = "\N{REPLACEMENT CHARACTER}"
+_BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+_PLAIN = (*range(33, 127), *range(161, 173), *range(174, 256))
+_LETTERS = {chr(number): number for number in _PLAIN}
+_LETTERS |= {chr(256 + i): number for i, number in enumerate(n for n in range(256) if n not in _PLAIN)}
+"""Which byte each letter of a byte-level vocabulary is."""
+
 _SEEN = {" ": "␣", "\n": "⏎", "\t": "⇥", "▁": "␣", "Ġ": "␣", "Ċ": "⏎", "ĉ": "⇥"}
 
 
@@ -89,7 +96,15 @@ def of_ids(tokenizer: Tokenizer, ids: Sequence[int], before: Reading | None = No
         spans.append(_Span(0, 0, False, name))
         stream.push(number)
         if len(stream.text) > known:
+            # What comes after bytes that are no character has them emitted with it, but is a token by itself.
+            own = tokenizer.decode([number])
+            whole = len(stream.text) - len(own)
+            if len(waiting) > 1 and known < whole and _BROKEN not in own and stream.text.endswith(own):
+                _settle(spans, waiting[:-1], offset + known, offset + whole)
+                known = whole
+                del waiting[:-1]
             _settle(spans, waiting, offset + known, offset + len(stream.text))
+            waiting.clear()
             known = len(stream.text)
     written = stream.finish()
     _settle(spans, waiting, offset + known, offset + len(written))
@@ -119,7 +134,6 @@ def _settle(spans: list[_Span], waiting: list[int], start: int, end: int) -> Non
     """Tokens whose characters are complete now all have them; several share what only together is a character."""
     for place in waiting:
         spans[place] = replace(spans[place], start=start, end=end)
-    waiting.clear()
 
 
 def _reading(tokenizer: Tokenizer, text: str, spans: Sequence[_Span], ids: Sequence[int]) -> Reading:
@@ -136,7 +150,7 @@ def _reading(tokenizer: Tokenizer, text: str, spans: Sequence[_Span], ids: Seque
             end = start  # the space that a vocabulary puts before a first word, counted as the word's first character
         start, end = _trimmed(text, start, end)
         place = max(place, end)
-        shown = _shown(group[0], text[start:end])
+        shown = _shown(group, text[start:end])
         number = bisect_right(firsts, start) - 1
         inside = number >= 0 and start < words[number].end() and end > start and not group[0].special
         key = number if inside else None
@@ -178,16 +192,28 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     return start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
 
 
-def _shown(span: _Span, piece: str) -> str:
-    if span.special:
-        return visible(span.name)
-    if not piece.strip() or span.blank:
-        return visible(piece or span.name)
-    return visible(piece)
+def _shown(group: Sequence[_Span], piece: str) -> str:
+    if group[0].special:
+        return visible(group[0].name)
+    if piece and not set(piece) - {_BROKEN}:
+        return spelled([span.name for span in group])
+    return visible(piece or group[0].name)
+
+
+def spelled(names: Sequence[str]) -> str:
+    """Tokens that are no characters, as their bytes: "⟨ec 95⟩"."""
+    return "⟨" + " ".join(f"{byte:02x}" for name in names for byte in _bytes_of(name)) + "⟩"
+
+
+def _bytes_of(name: str) -> bytes:
+    """The bytes of a token: of a byte-level one (Radford et al. 2019, section 2.2), of one like "<0xEC>", or UTF-8."""
+    if _BYTE.fullmatch(name):
+        return bytes([int(name[3:5], 16)])
+    return bytes(_LETTERS[sign] for sign in name) if set(name) <= set(_LETTERS) else name.encode()
 
 
 def visible(text: str) -> str:
     """White space alone, and controls anywhere, as signs that can be seen."""
-    if not set(text) - set(_SEEN):
-        return "".join(_SEEN[character] for character in text)
+    if not text.strip() or not set(text) - set(_SEEN):
+        return "".join(_SEEN.get(character, "␣") for character in text)
     return "".join(chr(0x2400 + ord(c)) if ord(c) < 32 else "␡" if ord(c) == 127 else c for c in text)
