@@ -133,8 +133,8 @@ def freezing(answer: Any) -> Words | None:
     found = numbers(answer, 5)
     if close(found, wanted[::-1], 1e-2):
         raise Wrong(
-            "값은 맞지만 순서가 거꾸로입니다. 아래에서부터 적으십시오.",
-            "These are right, from the top; begin at the bottom.",
+            "값은 맞지만 순서가 거꾸로입니다. 입력 쪽에서부터 적으십시오.",
+            "These are right, from the head down; begin at the input.",
         )
     if sum(each == 0 for each in found) != 2:
         raise Wrong(
