@@ -221,10 +221,14 @@ def test_words_and_specials(kind):
     for token in reading.tokens:
         if not token.special and token.part is None:
             words[token.word] = words.get(token.word, "") + text[token.start : token.end]
-    assert [word for word in words.values() if word.strip()][:2] == ["Good", "movies"]
+    assert [word.strip() for word in words.values() if word.strip()][:2] == ["Good", "movies"]
     assert "," in words.values()
     numbers = [token.word for token in reading.tokens]
     assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(max(numbers) + 1))
+    for token, after in zip(reading.tokens, reading.tokens[1:]):
+        # The lone sign of a space in a vocabulary of pieces begins the word after it.
+        assert token.text != "␣" or token.word == after.word
     for token in reading.tokens:
         assert token.text.strip()
         assert token.special == (token.text in tokenizer.control_tokens)

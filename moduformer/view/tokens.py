@@ -160,10 +160,22 @@ def _reading(tokenizer: Tokenizer, text: str, spans: Sequence[_Span], ids: Seque
         for i, _ in enumerate(group):
             part = (i + 1, len(group)) if len(group) > 1 else None
             tokens.append(Token(shown, start, end, word, group[0].special, part))
+    tokens = _with_their_words(tokens)
     # In some vocabularies one token begins a text and ends it; the one that begins it separates nothing.
     ends = {tokenizer.sep_id, tokenizer.eos_id} - {None}
     separators = tuple(number in ends and place > 0 for place, number in enumerate(ids))
     return Reading(text, tuple(tokens), tuple(ids), separators)
+
+
+def _with_their_words(tokens: Sequence[Token]) -> list[Token]:
+    """A lone space belongs to the word that it begins; the words are numbered without gaps again."""
+    joined = list(tokens)
+    for place in range(len(joined) - 2, -1, -1):
+        token, after = joined[place], joined[place + 1]
+        if token.text == "␣" and token.part is None and not token.special and not after.special:
+            joined[place] = replace(token, word=after.word)
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(token.word for token in joined))}
+    return [replace(token, word=numbers[token.word]) for token in joined]
 
 
 def _groups(spans: Sequence[_Span]) -> list[list[_Span]]:
