@@ -51,7 +51,7 @@ TASKS = {
         here="ner-en",
     ),
     "question-answering": Task(
-        "question_answering", "QuestionAnswering", hub="distilbert/distilbert-base-cased-distilled-squad", here="qa-en"
+        "question_answering", "QuestionAnswering", hub="distilbert/distilbert-base-cased-distilled-squad"
     ),
     "feature-extraction": Task(
         "feature_extraction", "FeatureExtraction", hub="distilbert/distilbert-base-cased", here="minilm"
