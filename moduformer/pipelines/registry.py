@@ -56,7 +56,7 @@ TASKS = {
     "feature-extraction": Task(
         "feature_extraction", "FeatureExtraction", hub="distilbert/distilbert-base-cased", here="minilm"
     ),
-    "fill-mask": Task("fill_mask", "FillMask", hub="distilbert/distilroberta-base", here="fill-mask"),
+    "fill-mask": Task("fill_mask", "FillMask", hub="distilbert/distilroberta-base"),
     "zero-shot-classification": Task(
         "zero_shot_classification", "ZeroShotClassification", hub="facebook/bart-large-mnli", here="zero-shot"
     ),
