@@ -42,7 +42,7 @@ const en = {
   atLeast: "At least",
   headName: (layer: number, head: number) => `Layer ${layer}, head ${head}`,
   headShort: (layer: number, head: number) => `${layer}.${head}`,
-  headsShown: (n: number, all: number) => (n === all ? `${all} heads` : `${n} of ${all} heads`),
+  headsShown: (n: number, all: number) => (n === all ? `${all} ${all === 1 ? "head" : "heads"}` : `${n} of ${all} heads`),
   isOff: "off",
   clickOff: "Click switches off",
   whats: { head: "One head", rollout: "Rollout", gradient: "Attention × gradient", lens: "Logit lens", written: "Token probabilities" },

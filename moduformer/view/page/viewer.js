@@ -815,7 +815,7 @@ var xe = class {
 		this.other.set([{
 			value: "",
 			label: n.nothing
-		}, ...c], e.other ?? ""), this.other.element.hidden = i.recordings.length < 2, this.swap.hidden = e.other === null, this.form.hidden = !r(t, "record");
+		}, ...c], e.other ?? ""), this.other.element.hidden = i.recordings.length < 2, this.swap.hidden = e.other === null, this.form.hidden = !r(t, "record") || Object.values(t.sequences).some(({ grid: e }) => e);
 	}
 }, L = class {
 	context;
@@ -2566,7 +2566,7 @@ var bt = class {
 	atLeast: "At least",
 	headName: (e, t) => `Layer ${e}, head ${t}`,
 	headShort: (e, t) => `${e}.${t}`,
-	headsShown: (e, t) => e === t ? `${t} heads` : `${e} of ${t} heads`,
+	headsShown: (e, t) => e === t ? `${t} ${t === 1 ? "head" : "heads"}` : `${e} of ${t} heads`,
 	isOff: "off",
 	clickOff: "Click switches off",
 	whats: {

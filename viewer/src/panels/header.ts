@@ -77,6 +77,6 @@ export class HeaderPanel {
     this.other.set([{ value: "", label: words.nothing }, ...others], state.other ?? "");
     this.other.element.hidden = desk.recordings.length < 2;
     this.swap.hidden = state.other === null;
-    this.form.hidden = !can(recording, "record");
+    this.form.hidden = !can(recording, "record") || Object.values(recording.sequences).some(({ grid }) => grid);
   }
 }
