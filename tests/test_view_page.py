@@ -10,9 +10,10 @@ import struct
 import zlib
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import torch
-from view_models import HOSTILE, decoder, encoder, encoder_decoder, vision
+from view_models import HOSTILE, decoder, encoder, encoder_decoder, recurrent, vision
 
 import moduformer as mf
 from moduformer.errors import DataError, TextError
@@ -73,9 +74,9 @@ def test_hostile_texts_labels_and_names_are_never_markup():
     elements = Elements(content)
     allowed = {"html", "head", "meta", "title", "link", "style", "body", "div", "script"}
     assert {name for name, _, _ in elements.found} == allowed
-    assert len(elements.of("script")) == 2 + 2
+    assert len(elements.of("script")) == 2 + 2 + 2
     assert "\u2028" not in content
-    assert content.count("</script>") == 4
+    assert content.count("</script>") == 6
     (data,) = [text for attrs, text in elements.of("script") if "data-recordings" in attrs]
     found = json.loads(data)["recordings"][0]
     assert found["sequences"]["source"]["text"] == HOSTILE
@@ -125,16 +126,57 @@ def test_an_exported_page_holds_every_layer_and_the_small_answers(kind, monkeypa
     (data,) = [json.loads(text) for attrs, text in elements.of("script") if "data-recordings" in attrs]
     (recording,) = data["recordings"]
     assert "layer" in recording["can"]
-    assert not {"off", "pair", "record"} & set(recording["can"])
+    assert not {"off", "record"} & set(recording["can"])
     given = {
         (question, entry[0].get("attention")) for question, entries in data["answers"].items() for entry in entries
     }
     for entry in recording["attentions"]:
-        assert {(question, entry["name"]) for question in entry["can"] if question != "layer"} <= given
+        small = set(entry["can"]) - {"layer", "pair"}
+        assert {(question, entry["name"]) for question in small} <= given
         assert "effects" in entry["can"]
     for question, entries in data["answers"].items():
         for parameters, stored in entries:
             assert stored == json.loads(json.dumps(source.ask(question, parameters)))
+
+
+@pytest.mark.parametrize("kind", ["encoder", "llama", "t5", "recurrent"])
+def test_an_exported_page_holds_queries_and_keys_of_every_layer(kind):
+    made = {
+        "encoder": lambda: record(encoder(), "The movie was good"),
+        "llama": lambda: record(decoder("llama"), "영화 참"),
+        "t5": lambda: record(encoder_decoder("t5"), "The movie was good", "the story"),
+        "recurrent": lambda: record(recurrent(), "The movie was good", "the story"),
+    }[kind]()
+    elements = Elements(exported_page(Source([made])))
+    (data,) = [json.loads(text) for attrs, text in elements.of("script") if "data-recordings" in attrs]
+    held = {attrs["data-pairs"]: text for attrs, text in elements.of("script") if "data-pairs" in attrs}
+    assert ("pair" in data["recordings"][0]["can"]) == bool(held) == (kind != "recurrent")
+    for place, text in held.items():
+        _, name, layer = json.loads(place)
+        entry = next(each for each in data["recordings"][0]["attentions"] if each["name"] == name)
+        queries, keys = (len(made.inputs.readings[entry[side]]) for side in ("queries", "keys"))
+        content = zlib.decompress(base64.b64decode(text))
+        width, shared, rules, scale = struct.unpack("<IIIf", content[:16])
+        values = np.frombuffer(content, "<f2", offset=16).astype(np.float32)
+        q, k, added = np.split(values, np.cumsum([queries * entry["heads"] * width, keys * shared * width]))
+        head, query, key = entry["heads"] - 1, queries - 1, keys // 2
+        wanted = made.pair(name, layer, head, query, key)
+        one = q.reshape(queries, entry["heads"], width)[query, head]
+        other = k.reshape(keys, shared, width)[key, head * shared // entry["heads"]]
+        assert one == pytest.approx(wanted["query"], rel=1e-3, abs=1e-5)
+        assert other == pytest.approx(wanted["key"], rel=1e-3, abs=1e-5)
+        assert one @ other * scale == pytest.approx(wanted["score"], abs=0.01)
+        found = added.reshape(rules, queries, keys)[head, query, key] if rules else 0.0
+        assert found == pytest.approx(wanted["added"], rel=1e-3)
+
+
+def test_queries_and_keys_that_do_not_fit_are_left_out_and_not_promised(monkeypatch):
+    monkeypatch.setattr(document, "MOST_PARTS", 100)
+    elements = Elements(exported_page(Source([record(encoder(), "The movie was good")])))
+    (data,) = [json.loads(text) for attrs, text in elements.of("script") if "data-recordings" in attrs]
+    assert "pair" not in data["recordings"][0]["can"]
+    assert "layer" in data["recordings"][0]["can"]
+    assert not [attrs for attrs, _ in elements.of("script") if "data-pairs" in attrs]
 
 
 def test_layers_that_do_not_fit_are_left_out_and_not_promised():
@@ -143,7 +185,7 @@ def test_layers_that_do_not_fit_are_left_out_and_not_promised():
     elements = Elements(content)
     (data,) = [json.loads(text) for attrs, text in elements.of("script") if "data-recordings" in attrs]
     assert "layer" not in data["recordings"][0]["can"]
-    assert not [attrs for attrs, _ in elements.of("script") if "data-layer" in attrs]
+    assert not [attrs for attrs, _ in elements.of("script") if {"data-layer", "data-pairs"} & attrs.keys()]
 
 
 def test_large_layers_are_embedded_head_by_head(monkeypatch):
@@ -430,6 +472,8 @@ def test_mf_view_compares_and_saves(tmp_path):
     folder = model.save(tmp_path / "secret place" / "mine")
     assert view("good", model=folder).recordings[0].data["model"]["name"] == "mine"
     assert "secret place" not in json.dumps(view("good", model=folder).recordings[0].data)
+    with pytest.raises(TextError, match="give a sentence"):
+        view(" \n", model=model)
     with pytest.raises(TextError, match="language"):
         view("good", model=model, language="fr")
     with pytest.raises(DataError, match="cannot be written"):

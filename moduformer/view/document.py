@@ -25,6 +25,9 @@ from moduformer.view.source import Source
 MOST_BYTES = 192 * 2**20
 """What layers may take in a file; of longer texts those that fit are embedded, the first attention's first."""
 
+MOST_PARTS = 24 * 2**20
+"""What queries and keys, from which a page tells the parts of a score, may take beside them."""
+
 WHOLE = 32 * 2**20
 """Weights of a layer above which a page asks for its heads one by one."""
 
@@ -88,8 +91,9 @@ def exported_page(source: Source, language: str = "", most_bytes: int = MOST_BYT
             raise DataError(f"{name} holds {end!r} or '<!--', so it cannot stand inside a page; build it again")
     lang = language if language in ("en", "ko") else "en"
     layers, complete = _layers(source, most_bytes)
+    pairs, told = _pairs(source, complete)
     answers = _answers(source)
-    data = [_embedded(recording, complete, answers) for recording in source.recordings.values()]
+    data = [_embedded(recording, complete, told, answers) for recording in source.recordings.values()]
     content = _json({"recordings": data, "answers": answers})
     rules = policy(_hash(script), _hash(style), "'none'")
     title = html.escape(" · ".join(dict.fromkeys(recording.name for recording in source.recordings.values())))
@@ -101,7 +105,7 @@ def exported_page(source: Source, language: str = "", most_bytes: int = MOST_BYT
         f'<title>moduformer view: {title}</title>\n<link rel="icon" href="data:,">\n<style>{style}</style>\n</head>\n'
         f'<body>\n<div data-viewer="embedded"{_language(language)}></div>\n'
         f'<script type="application/json" data-recordings>{content}</script>\n'
-        f'{layers}<script type="module">{script}</script>\n</body>\n</html>\n'
+        f'{layers}{pairs}<script type="module">{script}</script>\n</body>\n</html>\n'
     )
 
 
@@ -117,14 +121,41 @@ def _layers(source: Source, room: int) -> tuple[str, set[tuple[str, str]]]:
     for recording in source.recordings.values():
         for attention in recording.attentions:
             for place, content in _blocks(recording, attention):
-                packed = base64.b64encode(zlib.compress(content, 6)).decode()
-                room -= len(packed)
+                elements.append(_element("data-layer", place, content))
+                room -= len(elements[-1])
                 if room < 0:
-                    return "".join(elements), complete
-                name = html.escape(json.dumps(place, separators=(",", ":")))
-                elements.append(f'<script type="text/plain" data-layer="{name}">{packed}</script>\n')
+                    return "".join(elements[:-1]), complete
             complete.add((recording.id, attention))
     return "".join(elements), complete
+
+
+def _pairs(source: Source, complete: set[tuple[str, str]]) -> tuple[str, set[tuple[str, str]]]:
+    """Queries and keys of attentions whose layers are there and of which all layers fit; and which these are."""
+    elements: list[str] = []
+    told: set[tuple[str, str]] = set()
+    room = MOST_PARTS
+    for recording in source.recordings.values():
+        for entry in recording.data["attentions"]:
+            name = entry["name"]
+            if "pair" not in entry["can"] or (recording.id, name) not in complete:
+                continue
+            own: list[str] = []
+            for layer in range(entry["layers"]):
+                own.append(_element("data-pairs", [recording.id, name, layer], recording.parts(name, layer)))
+                if sum(map(len, own)) > room:
+                    break
+            else:
+                room -= sum(map(len, own))
+                elements += own
+                told.add((recording.id, name))
+    return "".join(elements), told
+
+
+def _element(attribute: str, place: list[Any], content: bytes) -> str:
+    """Bytes, deflated and in letters, as an element that says what they are of."""
+    packed = base64.b64encode(zlib.compress(content, 6)).decode()
+    name = html.escape(json.dumps(place, separators=(",", ":")))
+    return f'<script type="text/plain" {attribute}="{name}">{packed}</script>\n'
 
 
 def _blocks(recording: Recording, attention: str) -> Iterator[tuple[list[Any], bytes]]:
@@ -169,7 +200,9 @@ def _answers(source: Source) -> dict[str, list[Any]]:
     return found
 
 
-def _embedded(recording: Recording, layers: set[tuple[str, str]], answers: dict[str, list[Any]]) -> dict[str, Any]:
+def _embedded(
+    recording: Recording, layers: set[tuple[str, str]], pairs: set[tuple[str, str]], answers: dict[str, list[Any]]
+) -> dict[str, Any]:
     """A recording's data whose `can` names what is in the file."""
     data = recording.data
     given = {
@@ -180,7 +213,8 @@ def _embedded(recording: Recording, layers: set[tuple[str, str]], answers: dict[
     }
     for entry in data["attentions"]:
         own = [name for name in entry["can"] if (name, entry["name"]) in given]
-        entry["can"] = (["layer"] if (recording.id, entry["name"]) in layers else []) + own
+        place = (recording.id, entry["name"])
+        entry["can"] = ["layer"] * (place in layers) + ["pair"] * (place in pairs) + own
     everywhere = {name for entry in data["attentions"] for name in entry["can"]}
     data["can"] = [name for name in data["can"] if name in everywhere or (name, None) in given]
     return data

@@ -18,7 +18,7 @@ from moduformer.trace import Trace
 from moduformer.view.gradient import graded, relevance
 from moduformer.view.inputs import Inputs, inputs_of, kind_of
 from moduformer.view.lens import lens, readable_layers
-from moduformer.view.pair import pair
+from moduformer.view.pair import pack_parts, pair
 from moduformer.view.prediction import Asked, Prediction, ask, distribution, logits_of, moved, predict, written
 from moduformer.view.probe import Probe, Scored, Shelf, Weights
 from moduformer.view.rollout import mean_weights, rollout
@@ -182,6 +182,13 @@ class Recording:
         if not isinstance(weights, Scored):
             raise TextError(f"{attention} is no product of queries and keys")
         return pair(weights, head, query, key)
+
+    def parts(self, attention: str, layer: int) -> bytes:
+        """What makes the weights of a layer as bytes: see `pair.pack_parts`. Raises `TextError` where `pair` does."""
+        weights = self._weights(self.attention(attention, layer).layers.names[layer])
+        if not isinstance(weights, Scored):
+            raise TextError(f"{attention} is no product of queries and keys")
+        return pack_parts(weights)
 
     def rollout(self, attention: str) -> Tensor:
         """Attention rollout `[queries, keys]` of a self-attention; see `rollout.rollout`."""

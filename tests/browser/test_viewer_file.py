@@ -1,11 +1,18 @@
 """The exported file: complete without a network, deaf to what its texts say, and what it exports is what it shows."""
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 import viewer_recordings as made
+from view_models import decoder, encoder, encoder_decoder
+from viewer_recordings import nameless
+
+from moduformer.view.document import exported_page
+from moduformer.view.record import record
+from moduformer.view.source import Source
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -73,10 +80,56 @@ def test_texts_names_and_labels_stay_text(saved, tab):
 
 def test_without_a_model_nothing_can_be_switched_off(saved):
     page = saved(made.sentence(can=["layer", "rollout"]), answers={"rollout": []})
-    assert page.locator("button:has-text('Switch this head off')").is_disabled()
+    assert page.locator("button:visible", has_text="off").count() == 0
     assert page.locator(".mf-check:has-text('Click switches off')").is_hidden()
+    assert "X switches" not in page.locator(".mf-hint").inner_text()
+    for note in (".mf-stagecard", ".mf-pair"):
+        assert page.locator(f"{note} code").inner_text().startswith("moduformer view ")
+    page.locator('.mf-head[tabindex="0"]').focus()
+    page.keyboard.press("x")
+    assert page.locator(".mf-head.mf-off").count() == 0
     page.click("button[data-value=rollout]")
     page.wait_for_selector(".mf-alert:has-text('not in this page')")
+
+
+@pytest.mark.parametrize("kind", ["encoder", "llama", "t5"])
+def test_a_file_tells_the_parts_of_a_score_as_the_model_does(tmp_path, tab, kind):
+    one = {
+        "encoder": lambda: record(encoder(), "The movie was good"),
+        "llama": lambda: record(decoder("llama"), "영화 참"),
+        "t5": lambda: record(encoder_decoder("t5"), "The movie was good", "the story"),
+    }[kind]()
+    file = tmp_path / "page.html"
+    file.write_text(exported_page(Source([one]), "en"), encoding="utf-8")
+    page = tab(file.as_uri(), offline=True)
+    settled(page)
+    attention = one.data["attentions"][0]["name"]
+    if kind == "t5":
+        page.click(f"button[data-value='{attention}']")
+        settled(page)
+    page.click('.mf-head[data-head="1,1"]')
+    page.click("button[data-value=matrix]")
+    settled(page)
+    page.locator(".mf-matrix").focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    page.wait_for_selector(".mf-dimensions li")
+    told = page.locator(".mf-pair p").first.inner_text().replace("−", "-")
+    numbers = [float(number) for number in re.findall(r"-?\d+\.\d+", told)]
+    wanted = one.pair(attention, 1, 1, 1, 1)
+    parts = [
+        sum(wanted["products"]),
+        wanted["score"],
+        *([wanted["added"]] if wanted["added"] else []),
+        wanted["weight"],
+    ]
+    assert numbers == pytest.approx(parts, abs=0.02)
+
+
+def test_everything_in_a_file_that_can_be_operated_has_a_name(saved):
+    page = saved(made.sentence(can=["layer"]), made.sentence("2", seed=1, can=["layer"]))
+    settled(page)
+    assert nameless(page) == []
 
 
 def test_pictures_and_data_can_be_taken_along(saved):

@@ -43,7 +43,9 @@ def test_the_logit_lens_has_a_row_a_layer(tab, serve):
 def test_cross_attention_runs_between_two_texts(tab, serve):
     server = serve(made.translation())
     page = tab(server.address)
-    page.click("button[data-value='decoder.cross_attention']")
+    # It is what such a page opens with.
+    across = page.locator("button[data-value='decoder.cross_attention']")
+    assert across.get_attribute("aria-checked") == "true"
     page.click("button[data-value=text]")
     settled(page)
     boxes = page.locator(".mf-tokens")
@@ -112,13 +114,7 @@ def test_nothing_sticks_out_of_the_page(tab, serve, width):
 def test_everything_that_can_be_operated_has_a_name(tab, serve):
     page = tab(serve(made.sentence(), made.sentence("2", seed=1)).address)
     settled(page)
-    nameless = page.evaluate(
-        """() => [...document.querySelectorAll("button, select, input, textarea, [tabindex]")].filter((element) =>
-          !element.getAttribute("aria-label") && !element.textContent.trim() &&
-          !element.closest("label")?.textContent.trim()
-        ).map((element) => element.outerHTML)"""
-    )
-    assert nameless == []
+    assert made.nameless(page) == []
 
 
 WIDGET = """

@@ -15,6 +15,16 @@ PAGE = Path(__file__).resolve().parents[2] / "moduformer" / "view" / "page"
 POLICY = "default-src 'none'; img-src data: blob:; require-trusted-types-for 'script'; trusted-types 'none'"
 
 
+def nameless(page):
+    """What can be operated on a page and has no name that a screen reader could say."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll("button, select, input, textarea, [tabindex]")].filter((element) =>
+          !element.getAttribute("aria-label") && !element.textContent.trim() &&
+          !element.closest("label")?.textContent.trim()
+        ).map((element) => element.outerHTML)"""
+    )
+
+
 def sequence(words, specials=("[CLS]", "[SEP]")):
     """Tokens of words; a word written `un|likely` is two tokens."""
     tokens, text = [], " ".join(word.replace("|", "") for word in words)

@@ -1,25 +1,17 @@
 import { Desk } from "./desk";
-import { isDark, onSystemTheme, themeOf, type Choice, type Theme } from "./draw/theme";
+import { isDark, onSystemTheme, themeOf, type Theme } from "./draw/theme";
 import { element } from "./element";
 import { HeadsPanel } from "./panels/heads";
 import { HeaderPanel, type Setting } from "./panels/header";
+import { Movements } from "./movements";
 import { PairPanel } from "./panels/pair";
 import { PredictionPanel } from "./panels/prediction";
 import { allowed, StagePanel, viewsOf } from "./panels/stage";
 import { attentionOf, can, sameHead, type Head, type Recording } from "./recording";
-import { Missing, type Moved, type Source } from "./source/source";
+import { Missing } from "./source/source";
+import { languageOf, start, type Options } from "./start";
 import { Store, type State } from "./state";
-import { WORDS, type Language, type Words } from "./words";
-
-export interface Options {
-  language?: Language | "";
-  theme?: Choice;
-  /** What is open at first. */
-  attention?: string;
-  layer?: number;
-  head?: number;
-  view?: State["view"];
-}
+import { COMMAND, WORDS, type Words } from "./words";
 
 interface Panels {
   header: HeaderPanel;
@@ -39,9 +31,7 @@ export class App {
   private panels: Panels;
   private theme: Theme;
   private kind = "";
-  private moved = new Map<string, Moved>();
-  private movedFor = "";
-  private waiting = false;
+  private readonly movements: Movements;
   private effects = new Map<string, number[][]>();
   private pairShown = "";
 
@@ -50,8 +40,8 @@ export class App {
     private readonly desk: Desk,
     options: Options,
   ) {
-    const language = options.language || ((navigator.language || "").startsWith("ko") ? "ko" : "en");
-    this.setting = { language, theme: options.theme ?? "auto" };
+    this.setting = { language: languageOf(options), theme: options.theme ?? "auto" };
+    this.movements = new Movements(desk, () => this.show(), (error) => this.fail(error));
     this.store = new Store(start(desk.recordings[0], options));
     host.replaceChildren(this.root);
     this.theme = this.dress();
@@ -125,14 +115,15 @@ export class App {
     if (recording.attentions.map(({ name }) => name).join(" ") !== this.kind) this.panels = this.build();
     const attention = attentionOf(recording, state.attention);
     const { header, heads, stage, prediction } = this.panels;
-    this.askOff(state, recording, other);
+    const compared = [recording, ...(other ? [other] : [])];
+    this.movements.ask(state.off, compared);
     if (state.order === "change") this.askEffects(recording, attention.name);
     const effects = this.effects.get(`${recording.id} ${attention.name}`) ?? null;
     header.show(state, recording);
     heads.show(state, recording, other, effects, theme);
-    const moved = (each: Recording) => (state.off.length ? (this.moved.get(each.id) ?? null) : null);
+    const moved = (each: Recording) => (state.off.length ? this.movements.of(each) : null);
     stage.show(state, recording, other, moved(recording)?.written ?? null, theme);
-    prediction.show([recording, ...(other ? [other] : [])].map((each) => ({ recording: each, moved: moved(each) })), state.off, this.waiting);
+    prediction.show(compared.map((each) => ({ recording: each, moved: moved(each) })), state.off, this.movements.waiting);
     this.showPair(state, recording);
   }
 
@@ -171,28 +162,6 @@ export class App {
     this.store.set({ off: off ? [...kept, ...heads] : kept });
   }
 
-  private askOff(state: State, recording: Recording, other: Recording | null): void {
-    const each = [recording, ...(other ? [other] : [])].filter((one) => can(one, "off"));
-    const key = JSON.stringify([each.map(({ id }) => id), state.off]);
-    if (key === this.movedFor) return;
-    this.movedFor = key;
-    this.waiting = state.off.length > 0;
-    if (!this.waiting) return;
-    const has = (one: Recording): Head[] => state.off.filter(([name]) => one.attentions.some((attention) => attention.name === name));
-    Promise.all(each.map(async (one) => [one.id, await this.desk.off(one, has(one))] as const)).then(
-      (found) => {
-        if (this.movedFor !== key) return;
-        this.moved = new Map(found);
-        this.waiting = false;
-        this.show();
-      },
-      (error: unknown) => {
-        this.waiting = false;
-        this.fail(error);
-      },
-    );
-  }
-
   private askEffects(recording: Recording, attention: string): void {
     const key = `${recording.id} ${attention}`;
     if (this.effects.has(key)) return;
@@ -217,7 +186,10 @@ export class App {
     const wanted = JSON.stringify([parameters, state.shown.words, can(recording, "pair", state.attention)]);
     if (wanted === this.pairShown || state.what !== "head") return;
     this.pairShown = wanted;
-    if (!can(recording, "pair", state.attention)) return pair.empty(this.words.pairNot);
+    if (!can(recording, "pair", state.attention)) {
+      const never = this.desk.live || recording.model.kind === "recurrent";
+      return never ? pair.empty(this.words.pairNot) : pair.empty(this.words.pairNotHere, COMMAND);
+    }
     if (query === null || key === null) return pair.empty(this.words.pairHint);
     const attention = attentionOf(recording, state.attention);
     const text = (sequence: string, token: number) => recording.sequences[sequence].tokens[token]?.text ?? "";
@@ -244,7 +216,7 @@ export class App {
   }
 
   private reason(error: unknown): string {
-    return error instanceof Missing ? `${error.message}: ${this.words.notHere}` : said(error);
+    return error instanceof Missing ? `${error.message}: ${this.words.notHere}` : error instanceof Error ? error.message : String(error);
   }
 
   private fail(error: unknown): void {
@@ -252,52 +224,4 @@ export class App {
     const close = element("button", { type: "button", class: "mf-quiet", "aria-label": "×", onclick: () => (this.alert.hidden = true) }, "×");
     this.alert.replaceChildren(element("span", {}, `${this.words.failed}: ${this.reason(error)}`), close);
   }
-}
-
-
-
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-function start(recording: Recording, options: Options): State {
-  const attention = attentionOf(recording, options.attention ?? "");
-  const views = viewsOf(recording, attention);
-  const tokens = recording.sequences[attention.queries].tokens.length;
-  return {
-    recording: recording.id,
-    other: null,
-    difference: false,
-    attention: attention.name,
-    layer: Math.min(options.layer ?? 0, attention.layers - 1),
-    head: Math.min(options.head ?? 0, attention.heads - 1),
-    what: "head",
-    // Lines tell most of a sentence, the matrix of a long text.
-    view: options.view && views.includes(options.view) ? options.view : views[0] === "lines" && tokens > 64 ? "matrix" : views[0],
-    query: null,
-    key: null,
-    shown: { words: false, specials: true, first: true },
-    brightness: "row",
-    order: "layer",
-    reverse: false,
-    onlyLayer: null,
-    atLeast: 0,
-    off: [],
-    target: 0,
-    token: null,
-  };
-}
-
-/** Asks for the recordings and opens the viewer on them. */
-export async function open(host: Element, source: Source, options: Options): Promise<App | null> {
-  const language = options.language || ((navigator.language || "").startsWith("ko") ? "ko" : "en");
-  const words = WORDS[language];
-  const say = (text: string) => host.replaceChildren(element("p", { class: "mf-viewer mf-wait", role: "status" }, text));
-  say(words.loading);
-  try {
-    const recordings = (await source.ask("recordings", {})).filter(({ attentions }) => attentions.length > 0);
-    if (recordings.length) return new App(host, new Desk(source, recordings), options);
-    say(words.noRecordings);
-  } catch (error) {
-    say(`${words.failed}: ${said(error)}`);
-  }
-  return null;
 }

@@ -17,6 +17,11 @@ export class Desk {
     this.layers = new Layers(source);
   }
 
+  /** Whether a model answers. */
+  get live(): boolean {
+    return this.source.live;
+  }
+
   recording(id: string): Recording {
     return this.recordings.find((recording) => recording.id === id) ?? this.recordings[0];
   }

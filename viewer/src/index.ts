@@ -1,9 +1,11 @@
 /** moduformer's attention viewer: one module for a served page, an exported file and a notebook. */
 import "./style/index.css";
-import { open, type App, type Options } from "./app";
+import type { App } from "./app";
+import { open } from "./opening";
 import { EmbeddedSource } from "./source/embedded";
 import { HttpSource } from "./source/http";
 import type { Source } from "./source/source";
+import type { Options } from "./start";
 import { WidgetSource, type WidgetModel } from "./source/widget";
 
 export type { Options, Source };

@@ -138,6 +138,9 @@ var f = class {
 	constructor(e, t) {
 		this.source = e, this.recordings = t, this.layers = new u(e);
 	}
+	get live() {
+		return this.source.live;
+	}
 	recording(e) {
 		return this.recordings.find((t) => t.id === e) ?? this.recordings[0];
 	}
@@ -355,16 +358,45 @@ function D(e) {
 var O = (e) => {
 	let t = Math.abs(e), n = t === 0 || t >= .0995 ? 2 : t >= 95e-5 ? 3 : 4, r = t > 0 && t < 5e-5 ? "<0.0001" : t.toFixed(n);
 	return e < 0 ? `−${r}` : r;
-}, se = class {
+}, se = 16;
+function ce(e, t, n, r, [i, a, s]) {
+	let c = new DataView(e), [l, u, d] = [
+		0,
+		4,
+		8
+	].map((e) => c.getUint32(e, !0)), f = c.getFloat32(12, !0), p = [
+		n * t * l,
+		r * u * l,
+		d * n * r
+	];
+	if (e.byteLength !== se + 2 * (p[0] + p[1] + p[2])) throw new o(`queries and keys of ${e.byteLength} bytes`);
+	let m = (e) => le(c.getUint16(se + 2 * e, !0)), h = (e) => Array.from({ length: l }, (t, n) => m(e + n)), g = h((a * t + i) * l), _ = h(p[0] + (s * u + Math.floor(i * u / t)) * l), v = g.map((e, t) => e * _[t]), y = d > 1 ? i : 0, b = d ? m(p[0] + p[1] + (y * n + a) * r + s) : 0;
+	return {
+		query: g,
+		key: _,
+		products: v,
+		score: v.reduce((e, t) => e + t, 0) * f,
+		added: b > -Infinity ? b : null
+	};
+}
+function le(e) {
+	let t = e & 32768 ? -1 : 1, n = e >> 10 & 31, r = e & 1023;
+	return n === 0 ? t * r * 2 ** -24 : n === 31 ? r ? NaN : t * Infinity : t * (1024 + r) * 2 ** (n - 25);
+}
+// src/source/embedded.ts
+var ue = class {
+	live = !1;
 	held;
-	layers = /* @__PURE__ */ new Map();
+	layers;
+	parts;
+	weights = new u(this);
 	constructor(e) {
 		let t = e.querySelector("script[data-recordings]");
-		this.held = JSON.parse(t?.textContent ?? "{\"recordings\": []}");
-		for (let t of e.querySelectorAll("script[data-layer]")) this.layers.set(JSON.stringify(JSON.parse(t.getAttribute("data-layer") ?? "[]")), t);
+		this.held = JSON.parse(t?.textContent ?? "{\"recordings\": []}"), this.layers = de(e, "data-layer"), this.parts = de(e, "data-pairs");
 	}
 	async ask(e, t) {
 		if (e === "recordings") return this.held.recordings;
+		if (e === "pair") return await this.pair(t);
 		let n = this.find(e, t);
 		if (!n) throw new s(e);
 		return n[1];
@@ -384,14 +416,35 @@ var O = (e) => {
 			r
 		], a = this.layers.get(JSON.stringify(i));
 		if (!a) throw new s(`layer ${n}`);
-		return le(k((a.textContent ?? "").trim()));
+		return pe(a);
+	}
+	async pair({ recording: e, attention: t, layer: r, head: i, query: a, key: o }) {
+		let c = this.held.recordings.find(({ id: t }) => t === e), l = this.parts.get(JSON.stringify([
+			e,
+			t,
+			r
+		]));
+		if (!c || !l) throw new s("pair");
+		let u = n(c, t), d = [u.queries, u.keys].map((e) => c.sequences[e].tokens.length), f = await this.weights.head(c, u, r, i);
+		return {
+			...ce(await pe(l), u.heads, d[0], d[1], [
+				i,
+				a,
+				o
+			]),
+			weight: f.at(a, o)
+		};
 	}
 	find(e, t) {
-		let n = ce(t);
-		return this.held.answers?.[e]?.find(([e]) => ce(e) === n);
+		let n = fe(t);
+		return this.held.answers?.[e]?.find(([e]) => fe(e) === n);
 	}
 };
-function ce(e) {
+function de(e, t) {
+	let n = [...e.querySelectorAll(`script[${t}]`)];
+	return new Map(n.map((e) => [JSON.stringify(JSON.parse(e.getAttribute(t) ?? "[]")), e]));
+}
+function fe(e) {
 	return JSON.stringify(Object.entries(e).sort(([e], [t]) => e < t ? -1 : 1));
 }
 function k(e) {
@@ -399,12 +452,12 @@ function k(e) {
 	for (let e = 0; e < t.length; e++) n[e] = t.charCodeAt(e);
 	return n;
 }
-async function le(e) {
-	let t = new Blob([e]).stream().pipeThrough(new DecompressionStream("deflate"));
-	return new Response(t).arrayBuffer();
+async function pe(e) {
+	let t = k((e.textContent ?? "").trim()), n = new Blob([t]).stream().pipeThrough(new DecompressionStream("deflate"));
+	return new Response(n).arrayBuffer();
 }
 // src/panels/order.ts
-function ue(t, n, r) {
+function me(t, n, r) {
 	return [
 		"layer",
 		...e.filter((e) => t.scores[e]),
@@ -412,10 +465,10 @@ function ue(t, n, r) {
 		...r ? ["difference"] : []
 	];
 }
-function de(e, t, n) {
+function he(e, t, n) {
 	return t === "layer" ? null : t === "change" || t === "difference" ? n : e.scores[t] ?? null;
 }
-function fe(e, t, n) {
+function ge(e, t, n) {
 	let r = [];
 	for (let i = 0; i < e.layers; i++) if (t.onlyLayer === null || t.onlyLayer === i) for (let t = 0; t < e.heads; t++) r.push({
 		layer: i,
@@ -426,15 +479,15 @@ function fe(e, t, n) {
 	let i = Math.max(...r.map(({ score: e }) => e ?? 0)), a = (e) => e ?? (t.reverse ? Infinity : -Infinity);
 	return r.filter(({ score: e }) => t.atLeast <= 0 || (e ?? 0) >= t.atLeast * i).sort((e, n) => t.reverse ? a(e.score) - a(n.score) : a(n.score) - a(e.score));
 }
-function pe(e) {
-	let t = me.get(e);
-	return t || me.set(e, t = k(e.thumbnail.data)), t;
+function A(e) {
+	let t = _e.get(e);
+	return t || _e.set(e, t = k(e.thumbnail.data)), t;
 }
-var me = /* @__PURE__ */ new WeakMap();
-function he(e, t, n) {
+var _e = /* @__PURE__ */ new WeakMap();
+function ve(e, t, n) {
 	let [r, i] = [e, t].map((e) => e.attentions.find((e) => e.name === n));
 	if (!r || !i || r.layers !== i.layers || r.heads !== i.heads || r.thumbnail.size !== i.thumbnail.size) return null;
-	let [a, o] = [pe(r), pe(i)], s = r.thumbnail.size ** 2;
+	let [a, o] = [A(r), A(i)], s = r.thumbnail.size ** 2;
 	return Array.from({ length: r.layers }, (e, t) => Array.from({ length: r.heads }, (e, n) => {
 		let i = 0, c = (t * r.heads + n) * s;
 		for (let e = c; e < c + s; e++) i += Math.abs(a[e] - o[e]);
@@ -442,7 +495,7 @@ function he(e, t, n) {
 	}));
 }
 // src/panels/heads.ts
-var ge = class {
+var ye = class {
 	store;
 	words;
 	toggle;
@@ -468,6 +521,7 @@ var ge = class {
 		role: "grid"
 	});
 	clickOff;
+	hint = C("p", { class: "mf-small mf-hint" });
 	cells = /* @__PURE__ */ new Map();
 	clicking = !1;
 	built = "";
@@ -495,12 +549,12 @@ var ge = class {
 		})), this.layers = new w(t.layers, (t) => e.set({ onlyLayer: t === "" ? null : Number(t) })), this.reverse = new T(t.reverse, (t) => e.set({ reverse: t })), this.clickOff = new T(t.clickOff, (e) => this.clicking = e), this.atLeast.addEventListener("input", () => e.set({ atLeast: Number(this.atLeast.value) })), this.slider = C("label", { class: "mf-field" }, C("span", {}, t.atLeast), this.atLeast), this.grid.setAttribute("aria-label", t.heads), this.grid.addEventListener("keydown", this.key), this.element = C("section", {
 			class: "mf-card mf-headcard",
 			"aria-label": t.heads
-		}, C("div", { class: "mf-row mf-between" }, C("h2", {}, t.heads), this.count), this.kinds.element, C("div", { class: "mf-row" }, this.order.element, this.layers.element), C("div", { class: "mf-row" }, this.reverse.element, this.slider), this.grid, this.clickOff.element, C("p", { class: "mf-small mf-hint" }, t.headsHint));
+		}, C("div", { class: "mf-row mf-between" }, C("h2", {}, t.heads), this.count), this.kinds.element, C("div", { class: "mf-row" }, this.order.element, this.layers.element), C("div", { class: "mf-row" }, this.reverse.element, this.slider), this.grid, this.clickOff.element, this.hint);
 	}
 	show(e, t, i, a, o) {
-		let s = n(t, e.attention), { words: c } = this, l = i && he(t, i, s.name);
+		let s = n(t, e.attention), { words: c } = this, l = i && ve(t, i, s.name);
 		this.kinds.set(s.name);
-		let u = ue(s, r(t, "effects", s.name), l !== null);
+		let u = me(s, r(t, "effects", s.name), l !== null);
 		this.order.set(u.map((e) => ({
 			value: e,
 			label: c.orders[e]
@@ -516,9 +570,9 @@ var ge = class {
 		let f = e.order !== "layer";
 		this.reverse.set(e.reverse), this.reverse.element.hidden = !f, this.slider.hidden = !f, this.atLeast.value = String(e.atLeast);
 		let p = r(t, "off");
-		this.clickOff.element.hidden = !p, this.build(t, s);
-		let m = de(s, e.order, e.order === "change" ? a : l);
-		this.shown = fe(s, e, m), this.columns = f ? Math.min(6, this.shown.length || 1) : s.heads, this.count.textContent = e.order === "change" && !a ? c.measuring : c.headsShown(this.shown.length, s.layers * s.heads), this.arrange(e, m), this.paint(t, s, o), this.mark(e);
+		this.clickOff.element.hidden = !p, this.hint.textContent = p ? `${c.headsHint} ${c.headsHintOff}` : c.headsHint, this.build(t, s);
+		let m = he(s, e.order, e.order === "change" ? a : l);
+		this.shown = ge(s, e, m), this.columns = f ? Math.min(6, this.shown.length || 1) : s.heads, this.count.textContent = e.order === "change" && !a ? c.measuring : c.headsShown(this.shown.length, s.layers * s.heads), this.arrange(e, m), this.paint(t, s, o), this.mark(e);
 	}
 	build(e, t) {
 		let n = `${e.id} ${t.name}`;
@@ -590,7 +644,7 @@ var ge = class {
 		let r = `${e.id} ${t.name} ${n.dark}`;
 		if (r === this.painted) return;
 		this.painted = r;
-		let i = pe(t), a = D(n.scale.plus), o = t.thumbnail.size ** 2;
+		let i = A(t), a = D(n.scale.plus), o = t.thumbnail.size ** 2;
 		for (let [e, { canvas: n }] of this.cells) {
 			let [r, s] = e.split(",").map(Number), c = (r * t.heads + s) * o, l = n.getContext("2d");
 			if (!l) continue;
@@ -639,29 +693,29 @@ var ge = class {
 	};
 };
 // src/draw/lettering.ts
-function A(e) {
+function j(e) {
 	let t = e.replace(/\r?\n/g, "⏎").replace(/\t/g, "⇥").replace(/[\u0000-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, "␦");
 	return t.trim() === "" ? "␣".repeat(Math.max(1, Math.min(3, t.length))) : t.trim();
 }
-function j(e) {
-	return e.part ? `${A(e.text)} ${e.part}` : A(e.text);
+function M(e) {
+	return e.part ? `${j(e.text)} ${e.part}` : j(e.text);
 }
-var M = document.createElement("canvas").getContext("2d"), N = /* @__PURE__ */ new Map();
-function P(e, t, n) {
-	let r = `${t} ${e}`, i = N.get(r);
-	return i === void 0 && (N.size > 2e4 && N.clear(), M && (M.font = `${t}px ${n}`), i = M ? M.measureText(e).width : e.length * t * .6, N.set(r, i)), i;
+var N = document.createElement("canvas").getContext("2d"), P = /* @__PURE__ */ new Map();
+function F(e, t, n) {
+	let r = `${t} ${e}`, i = P.get(r);
+	return i === void 0 && (P.size > 2e4 && P.clear(), N && (N.font = `${t}px ${n}`), i = N ? N.measureText(e).width : e.length * t * .6, P.set(r, i)), i;
 }
-function F(e, t, n, r) {
-	if (P(e, t, n) <= r) return e;
+function I(e, t, n, r) {
+	if (F(e, t, n) <= r) return e;
 	let i = Array.from(e), [a, o] = [0, i.length];
 	for (; a < o;) {
 		let e = a + o + 1 >> 1;
-		P(`${i.slice(0, e).join("")}…`, t, n) <= r ? a = e : o = e - 1;
+		F(`${i.slice(0, e).join("")}…`, t, n) <= r ? a = e : o = e - 1;
 	}
 	return `${i.slice(0, a).join("")}…`;
 }
 // src/panels/prediction.ts
-var _e = class {
+var be = class {
 	words;
 	restore;
 	element;
@@ -677,10 +731,10 @@ var _e = class {
 		let { words: r } = this;
 		this.body.classList.toggle("mf-waiting", n), this.showOff(t), this.body.replaceChildren(...e.map(({ recording: n, moved: i }) => {
 			let a = C("div", { class: "mf-predicted" });
-			e.length > 1 && a.append(C("p", { class: "mf-small" }, I(n)));
+			e.length > 1 && a.append(C("p", { class: "mf-small" }, L(n)));
 			let { prediction: o } = n;
 			o ? this.bars(a, n, o, t.length ? i?.prediction ?? null : null) : a.append(C("p", { class: "mf-small" }, r.noPrediction));
-			let s = t.length && i ? i.moved ?? (o && i.prediction ? be(o, i.prediction) : void 0) : void 0;
+			let s = t.length && i ? i.moved ?? (o && i.prediction ? Ce(o, i.prediction) : void 0) : void 0;
 			return s !== void 0 && a.append(C("p", { class: "mf-moved" }, r.moved(O(s), o?.of ?? null))), a;
 		}));
 	}
@@ -701,7 +755,7 @@ var _e = class {
 	}
 	bars(e, t, n, r) {
 		let { words: i } = this, a = n.sequence !== void 0 && n.token !== void 0 ? t.sequences[n.sequence]?.tokens[n.token]?.text : void 0;
-		e.append(C("p", { class: "mf-small" }, i.predicted[n.of]?.(A(a ?? "")) ?? n.of));
+		e.append(C("p", { class: "mf-small" }, i.predicted[n.of]?.(j(a ?? "")) ?? n.of));
 		let o = [...n.labels];
 		for (let e of r?.labels ?? []) o.includes(e) || o.push(e);
 		let s = (e, t) => {
@@ -710,7 +764,7 @@ var _e = class {
 		}, c = n.of === "value" ? Math.max(1, ...[n, r].flatMap((e) => e?.probabilities.map(Math.abs) ?? [])) : 1, l = C("ul", { class: "mf-bars" });
 		for (let e of o.slice(0, 14)) {
 			let [t, i] = [s(n, e), r ? s(r, e) : null];
-			l.append(ve(A(e), t, i, r !== null, c));
+			l.append(xe(j(e), t, i, r !== null, c));
 		}
 		if (e.append(l), r) {
 			let t = (e, t) => C("span", {}, C("i", { class: e }), t);
@@ -718,15 +772,15 @@ var _e = class {
 		}
 	}
 };
-function ve(e, t, n, r, i) {
+function xe(e, t, n, r, i) {
 	let a = (e, t) => {
 		let n = C("span", { class: t });
 		return n.style.width = `${(100 * Math.min(1, Math.abs(e ?? 0) / i)).toFixed(2)}%`, n;
 	}, o = C("span", { class: "mf-track" }, a(t, r ? "mf-fill mf-before" : "mf-fill"), r && a(n, "mf-fill mf-after")), s = (e) => e === null ? "–" : O(e), c = r ? `${s(t)} → ${s(n)}` : s(t);
 	return C("li", { class: r ? "mf-bar mf-both" : "mf-bar" }, C("span", { class: "mf-name" }, e), o, C("span", { class: "mf-number" }, c));
 }
-var I = (e) => `${e.model.name} · ${ye(Object.values(e.sequences)[0]?.text || e.id)}`, ye = (e) => A(e.length > 64 ? `${e.slice(0, 60)}…` : e);
-function be(e, t) {
+var L = (e) => `${e.model.name} · ${Se(Object.values(e.sequences)[0]?.text || e.id)}`, Se = (e) => j(e.length > 64 ? `${e.slice(0, 60)}…` : e);
+function Ce(e, t) {
 	let n = /* @__PURE__ */ new Set([...e.labels, ...t.labels]), r = 0;
 	for (let i of n) {
 		let [n, a] = [e.labels.indexOf(i), t.labels.indexOf(i)];
@@ -735,7 +789,7 @@ function be(e, t) {
 	return r / 2;
 }
 // src/panels/header.ts
-var xe = class {
+var we = class {
 	desk;
 	words;
 	element;
@@ -808,7 +862,7 @@ var xe = class {
 		].filter(Boolean).join(" · ");
 		let s = i.recordings.map((e) => ({
 			value: e.id,
-			label: I(e)
+			label: L(e)
 		}));
 		this.texts.set(s, t.id);
 		let c = s.filter(({ value: e }) => e !== t.id);
@@ -817,7 +871,30 @@ var xe = class {
 			label: n.nothing
 		}, ...c], e.other ?? ""), this.other.element.hidden = i.recordings.length < 2, this.swap.hidden = e.other === null, this.form.hidden = !r(t, "record") || Object.values(t.sequences).some(({ grid: e }) => e);
 	}
-}, L = class {
+}, Te = class {
+	desk;
+	show;
+	fail;
+	waiting = !1;
+	found = /* @__PURE__ */ new Map();
+	wanted = "";
+	constructor(e, t, n) {
+		this.desk = e, this.show = t, this.fail = n;
+	}
+	of(e) {
+		return this.found.get(e.id) ?? null;
+	}
+	ask(e, t) {
+		let n = t.filter((e) => r(e, "off")), i = JSON.stringify([n.map(({ id: e }) => e), e]);
+		if (i === this.wanted || (this.wanted = i, this.waiting = e.length > 0, !this.waiting)) return;
+		let a = (t) => e.filter(([e]) => t.attentions.some((t) => t.name === e));
+		Promise.all(n.map(async (e) => [e.id, await this.desk.off(e, a(e))])).then((e) => {
+			this.wanted === i && (this.found = new Map(e), this.waiting = !1, this.show());
+		}, (e) => {
+			this.waiting = !1, this.fail(e);
+		});
+	}
+}, R = class {
 	context;
 	font;
 	constructor(e, t) {
@@ -840,11 +917,11 @@ var xe = class {
 	picture(e, t, n, r, i) {
 		this.context.imageSmoothingEnabled = !1, this.context.drawImage(e, t, n, r, i);
 	}
-}, Se = "http://www.w3.org/2000/svg", Ce = class {
+}, Ee = "http://www.w3.org/2000/svg", De = class {
 	font;
 	root;
 	constructor(e, t, n) {
-		this.font = n, this.root = document.createElementNS(Se, "svg");
+		this.font = n, this.root = document.createElementNS(Ee, "svg");
 		for (let [n, r] of [
 			["width", e],
 			["height", t],
@@ -872,7 +949,7 @@ var xe = class {
 		});
 	}
 	curve(e, t, n, r, i, a, o) {
-		let s = (n - e) * .45, c = `M${R(e)} ${R(t)}C${R(e + s)} ${R(t)} ${R(n - s)} ${R(r)} ${R(n)} ${R(r)}`;
+		let s = (n - e) * .45, c = `M${z(e)} ${z(t)}C${z(e + s)} ${z(t)} ${z(n - s)} ${z(r)} ${z(n)} ${z(r)}`;
 		this.add("path", {
 			d: c,
 			fill: "none",
@@ -892,7 +969,7 @@ var xe = class {
 			"text-anchor": r.align ?? "start",
 			"dominant-baseline": "central"
 		});
-		r.upwards && i.setAttribute("transform", `rotate(-90 ${R(e)} ${R(t)})`), i.textContent = n;
+		r.upwards && i.setAttribute("transform", `rotate(-90 ${z(e)} ${z(t)})`), i.textContent = n;
 	}
 	picture(e, t, n, r, i) {
 		let a = e.toDataURL("image/png");
@@ -909,11 +986,11 @@ var xe = class {
 		return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(this.root)}\n`;
 	}
 	add(e, t) {
-		let n = document.createElementNS(Se, e);
-		for (let [e, r] of Object.entries(t)) n.setAttribute(e, typeof r == "number" ? R(r) : r);
+		let n = document.createElementNS(Ee, e);
+		for (let [e, r] of Object.entries(t)) n.setAttribute(e, typeof r == "number" ? z(r) : r);
 		return this.root.append(n), n;
 	}
-}, R = (e) => String(Math.round(e * 100) / 100), z = class {
+}, z = (e) => String(Math.round(e * 100) / 100), B = class {
 	paint;
 	canvas = document.createElement("canvas");
 	width = 0;
@@ -934,7 +1011,7 @@ var xe = class {
 			e && this.width && (e.setTransform(this.canvas.width / this.width, 0, 0, this.canvas.height / this.height, 0, 0), e.clearRect(0, 0, this.width, this.height), this.paint(e));
 		});
 	}
-}, we = 18, Te = 110, B = 92, Ee = class {
+}, Oe = 18, ke = 110, V = 92, Ae = class {
 	words;
 	element;
 	title = C("h2", {});
@@ -943,7 +1020,7 @@ var xe = class {
 		"aria-live": "polite"
 	});
 	arrangement;
-	surface = new z((e) => this.paint(e));
+	surface = new B((e) => this.paint(e));
 	readout = C("p", { class: "mf-readout" });
 	body;
 	list = C("ol", { class: "mf-dimensions" });
@@ -966,16 +1043,16 @@ var xe = class {
 			"aria-label": e.pair
 		}, C("div", { class: "mf-row mf-between" }, this.title, this.arrangement.element), this.note, this.body), new ResizeObserver(() => this.fit()).observe(this.body), this.empty(e.pairHint);
 	}
-	empty(e) {
-		this.pair = null, this.title.textContent = this.words.pair, this.note.textContent = e, this.body.hidden = !0, this.arrangement.element.hidden = !0;
+	empty(e, t = "") {
+		this.pair = null, this.title.textContent = this.words.pair, this.note.replaceChildren(e, ...t ? [" ", C("code", {}, t)] : []), this.body.hidden = !0, this.arrangement.element.hidden = !0;
 	}
 	show(e, t, n, r) {
 		let { words: i } = this;
 		this.pair = e, this.theme = r, this.title.textContent = i.pairOf(t, n);
-		let a = e.products.reduce((e, t) => e + t, 0), o = e.added ? i.addedPart(H(e.added)) : "";
-		this.note.textContent = i.scoreLine(H(a), H(e.score), o, O(e.weight)), this.surface.canvas.setAttribute("aria-label", `${i.pairOf(t, n)}: ${this.note.textContent}`), this.body.hidden = !1, this.arrangement.element.hidden = !1;
-		let s = V(e, "size").slice(0, 5);
-		this.list.replaceChildren(...s.map((t) => C("li", {}, `${i.dimension} ${t}: ${H(e.query[t])} × ${H(e.key[t])} → ${H(e.products[t])}`))), this.fit();
+		let a = e.products.reduce((e, t) => e + t, 0), o = e.added ? i.addedPart(U(e.added)) : "";
+		this.note.textContent = i.scoreLine(U(a), U(e.score), o, O(e.weight)), this.surface.canvas.setAttribute("aria-label", `${i.pairOf(t, n)}: ${this.note.textContent}`), this.body.hidden = !1, this.arrangement.element.hidden = !1;
+		let s = H(e, "size").slice(0, 5);
+		this.list.replaceChildren(...s.map((t) => C("li", {}, `${i.dimension} ${t}: ${U(e.query[t])} × ${U(e.key[t])} → ${U(e.products[t])}`))), this.fit();
 	}
 	fit() {
 		this.pair && this.body.clientWidth && this.surface.resize(this.body.clientWidth, 172);
@@ -983,40 +1060,40 @@ var xe = class {
 	paint(e) {
 		let { pair: t, theme: n, words: r } = this;
 		if (!t || !n) return;
-		let i = new L(e, n.font), a = V(t, this.by), o = (this.surface.width - B) / a.length, s = (e, t, r) => {
+		let i = new R(e, n.font), a = H(t, this.by), o = (this.surface.width - V) / a.length, s = (e, t, r) => {
 			let s = Math.max(1e-9, ...r.map(Math.abs));
-			i.write(82, e + we / 2, t, {
+			i.write(82, e + Oe / 2, t, {
 				size: 12,
 				colour: n.soft,
 				align: "end"
 			}), a.forEach((t, a) => {
 				let c = 255 * Math.abs(r[t]) / s;
-				i.rectangle(B + a * o, e, Math.max(1, o - +(o > 4)), we, v(_(n.scale, c, r[t] < 0)));
+				i.rectangle(V + a * o, e, Math.max(1, o - +(o > 4)), Oe, v(_(n.scale, c, r[t] < 0)));
 			});
 		};
 		s(0, r.queryVector, t.query), s(24, r.keyVector, t.key);
-		let [c, l] = [Math.max(0, ...t.products), Math.min(0, ...t.products)], u = Te / Math.max(1e-9, c - l), d = 54 + c * u;
+		let [c, l] = [Math.max(0, ...t.products), Math.min(0, ...t.products)], u = ke / Math.max(1e-9, c - l), d = 54 + c * u;
 		i.write(82, d, r.products, {
 			size: 12,
 			colour: n.soft,
 			align: "end"
-		}), i.rectangle(B, d, this.surface.width - B, 1, n.rule), a.forEach((e, r) => {
+		}), i.rectangle(V, d, this.surface.width - V, 1, n.rule), a.forEach((e, r) => {
 			let a = t.products[e], s = Math.abs(a) * u, c = v(_(n.scale, n.dark ? 170 : 165, a < 0));
-			i.rectangle(B + r * o, a > 0 ? d - s : d, Math.max(1, o - (o > 4 ? 1.5 : 0)), s, c);
+			i.rectangle(V + r * o, a > 0 ? d - s : d, Math.max(1, o - (o > 4 ? 1.5 : 0)), s, c);
 		});
 	}
 	point(e) {
 		let { pair: t, words: n } = this;
 		if (!t) return;
-		let r = this.surface.canvas.getBoundingClientRect(), i = V(t, this.by), a = i[Math.floor((e.clientX - r.left - B) / (r.width - B) * i.length)];
-		this.readout.textContent = a === void 0 ? "" : `${n.dimension} ${a}: ${H(t.query[a])} × ${H(t.key[a])} → ${H(t.products[a])}`;
+		let r = this.surface.canvas.getBoundingClientRect(), i = H(t, this.by), a = i[Math.floor((e.clientX - r.left - V) / (r.width - V) * i.length)];
+		this.readout.textContent = a === void 0 ? "" : `${n.dimension} ${a}: ${U(t.query[a])} × ${U(t.key[a])} → ${U(t.products[a])}`;
 	}
 };
-function V(e, t) {
+function H(e, t) {
 	let n = e.products.map((e, t) => t);
 	return t === "dimension" ? n : n.sort((t, n) => Math.abs(e.products[n]) - Math.abs(e.products[t]));
 }
-var H = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 : 2)}`, De = class {
+var U = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 : 2)}`, je = class {
 	words;
 	explain;
 	text = C("div", {
@@ -1046,10 +1123,10 @@ var H = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 				class: `mf-token${o.special ? " mf-special" : ""}${i.from !== void 0 && s >= i.from ? " mf-own" : ""}`,
 				role: "option",
 				tabindex: -1,
-				"aria-label": `${A(o.text)} ${c === null ? this.words.nothingBefore : O(c)}`
+				"aria-label": `${j(o.text)} ${c === null ? this.words.nothingBefore : O(c)}`
 			});
-			if (l.append(A(o.text)), c !== null) {
-				let e = _(n.scale, 235 * Oe(c));
+			if (l.append(j(o.text)), c !== null) {
+				let e = _(n.scale, 235 * Me(c));
 				l.style.backgroundColor = v(e), l.style.color = y(e);
 			}
 			let u = () => this.tell(s, e, t, r);
@@ -1066,9 +1143,9 @@ var H = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 		let o = t.sequences[i.sequence].tokens[e], s = n ? [[this.words.before, i], [this.words.after, n]] : [["", i]];
 		this.detail.replaceChildren(...s.map(([t, n]) => {
 			let r = n.probabilities[e] ?? null, i = C("ol", {});
-			for (let [t, r] of n.likeliest[e] ?? []) i.append(ke(A(t), r, t === o?.text));
+			for (let [t, r] of n.likeliest[e] ?? []) i.append(Ne(j(t), r, t === o?.text));
 			let a = r === null ? this.words.nothingBefore : O(r);
-			return C("div", {}, C("p", {}, C("b", {}, A(o?.text ?? "")), ` ${a}`), t && C("p", { class: "mf-small" }, t), i);
+			return C("div", {}, C("p", {}, C("b", {}, j(o?.text ?? "")), ` ${a}`), t && C("p", { class: "mf-small" }, t), i);
 		}), ...a ? [C("button", {
 			type: "button",
 			class: "mf-button",
@@ -1091,13 +1168,13 @@ var H = (e) => `${e < 0 ? "−" : ""}${Math.abs(e).toFixed(Math.abs(e) < .1 ? 3 
 	rove(e) {
 		this.tokens[this.at] && (this.tokens[this.at].tabIndex = -1), this.at = e, this.tokens[e].tabIndex = 0;
 	}
-}, Oe = (e) => Math.min(1, -Math.log10(Math.max(.001, e)) / 3);
-function ke(e, t, n) {
+}, Me = (e) => Math.min(1, -Math.log10(Math.max(.001, e)) / 3);
+function Ne(e, t, n) {
 	let r = C("span", { class: "mf-fill" });
 	return r.style.width = `${Math.max(.5, 100 * Math.min(1, t))}%`, C("li", { class: n ? "mf-bar mf-marked" : "mf-bar" }, C("span", { class: "mf-name" }, e), C("span", { class: "mf-track" }, r), C("span", { class: "mf-number" }, O(t)));
 }
 // src/views/lens.ts
-var Ae = 86, je = class {
+var Pe = 86, Fe = class {
 	words;
 	table = C("table", { class: "mf-lens" });
 	range = C("span", { class: "mf-small" });
@@ -1128,7 +1205,7 @@ var Ae = 86, je = class {
 		r !== null && (r < this.first || r >= this.first + this.count()) && (this.first = Math.max(0, r - 2)), this.first = Math.max(0, Math.min(this.first, i - this.count())), this.cell = [t.length - 1, Math.max(this.first, r ?? this.first)], this.draw();
 	}
 	count() {
-		return Math.max(2, Math.floor(((this.element.clientWidth || 700) - 60) / Ae));
+		return Math.max(2, Math.floor(((this.element.clientWidth || 700) - 60) / Pe));
 	}
 	move(e) {
 		let t = this.rows[0]?.length ?? 0;
@@ -1140,7 +1217,7 @@ var Ae = 86, je = class {
 		let r = this.table.contains(document.activeElement), i = e.sequences[e.written?.sequence ?? Object.keys(e.sequences)[0]], a = Math.min(t[0].length, this.first + this.count());
 		this.range.textContent = this.words.tokensRange(this.first, a - 1, t[0].length);
 		let o = C("tr", {}, C("th", { scope: "col" }, this.words.layer));
-		for (let e = this.first; e < a; e++) o.append(C("th", { scope: "col" }, A(i.tokens[e]?.text ?? "")));
+		for (let e = this.first; e < a; e++) o.append(C("th", { scope: "col" }, j(i.tokens[e]?.text ?? "")));
 		let s = C("tbody", {});
 		for (let e = t.length - 1; e >= 0; e--) {
 			let r = C("tr", {}, C("th", { scope: "row" }, String(e)));
@@ -1149,7 +1226,7 @@ var Ae = 86, je = class {
 					tabindex: -1,
 					"data-layer": e,
 					"data-token": i
-				}, A(a)), c = _(n.scale, 235 * o);
+				}, j(a)), c = _(n.scale, 235 * o);
 				s.style.backgroundColor = v(c), s.style.color = y(c), s.addEventListener("focus", () => this.tell(e, i)), s.addEventListener("click", () => s.focus()), r.append(s);
 			}
 			s.append(r);
@@ -1165,7 +1242,7 @@ var Ae = 86, je = class {
 		let r = this.current();
 		r && (r.tabIndex = 0);
 		let i = C("ol", {});
-		for (let [n, r] of this.rows[e]?.[t] ?? []) i.append(ke(A(n), r, !1));
+		for (let [n, r] of this.rows[e]?.[t] ?? []) i.append(Ne(j(n), r, !1));
 		this.detail.replaceChildren(C("p", {}, this.words.layerToken(e, t)), i);
 	}
 	key = (e) => {
@@ -1180,1341 +1257,7 @@ var Ae = 86, je = class {
 		let n = Math.max(0, Math.min(this.rows.length - 1, this.cell[0] + t[0])), r = Math.max(0, Math.min(this.rows[0].length - 1, this.cell[1] + t[1]));
 		r < this.first || r >= this.first + this.count() ? (this.first = Math.max(0, Math.min(this.rows[0].length - this.count(), this.first + t[1])), this.cell = [n, r], this.draw()) : this.tell(n, r), this.current()?.focus();
 	};
-}, Me = 2 ** 20, Ne = 64, Pe = 16e3;
-function Fe(e, t, n) {
-	let { width: r, height: i } = e.size(), a = new Ce(r, i, t.theme.font);
-	e.draw(a), U(new Blob([a.text()], { type: "image/svg+xml" }), `${n}.svg`);
-}
-function Ie(e, t, n) {
-	let { width: r, height: i } = e.size(), a = Math.min(2, Pe / r, Pe / i, Math.sqrt(12e7 / (r * i))), o = document.createElement("canvas");
-	[o.width, o.height] = [Math.round(r * a), Math.round(i * a)];
-	let s = o.getContext("2d");
-	s && (s.scale(a, a), e.draw(new L(s, t.theme.font)), o.toBlob((e) => e && U(e, `${n}.png`), "image/png"));
-}
-function Le(e, t, n, r) {
-	U(new Blob([JSON.stringify(Re(e, t, n))], { type: "application/json" }), `${r}.json`);
-}
-function Re(e, t, r) {
-	let { weights: i, rows: a, columns: o } = r, s = (e) => Number(e.toPrecision(4)), c = i.rows * i.columns <= Me, l = (e) => Array.from({ length: i.rows }, (t, n) => e(n)), u = n(e, t.attention);
-	return {
-		format: "moduformer view 1",
-		recording: e,
-		shown: t.what === "head" ? {
-			attention: u.name,
-			layer: t.layer,
-			head: t.head
-		} : {
-			attention: u.name,
-			what: t.what
-		},
-		rows: a.labels.map(({ text: e, tokens: t }) => ({
-			text: e,
-			tokens: t
-		})),
-		columns: o.labels.map(({ text: e, tokens: t }) => ({
-			text: e,
-			tokens: t
-		})),
-		...c ? { weights: l((e) => Array.from({ length: i.columns }, (t, n) => s(i.at(e, n)))) } : { strongest: l((e) => i.strongest(e, Ne).map((t) => [t, s(i.at(e, t))])) }
-	};
-}
-function U(e, t) {
-	let n = document.createElement("a"), r = URL.createObjectURL(e);
-	n.href = r, n.download = t.replace(/[^\p{L}\p{N}._-]+/gu, "-"), document.body.append(n), n.click(), n.remove(), setTimeout(() => URL.revokeObjectURL(r), 1e4);
-}
-// src/weights/pyramid.ts
-var ze = [
-	"row",
-	"root",
-	"head"
-];
-function W(e, t, n, r) {
-	return r === "head" ? n * e.tops[t] / (e.top || 1) : r === "root" ? Math.sqrt(255 * n) : n;
-}
-var Be = class {
-	levels;
-	constructor(e, t) {
-		let { rows: n, columns: r, signs: i } = e;
-		this.levels = [{
-			rows: n,
-			columns: r,
-			values: Ve(e, t),
-			signs: i
-		}];
-	}
-	at(e) {
-		let t = 0;
-		for (; e * 2 ** t < .75 && this.level(t).rows > 1;) t++;
-		return [this.level(t), t];
-	}
-	level(e) {
-		for (; this.levels.length <= e;) this.levels.push(He(this.levels[this.levels.length - 1]));
-		return this.levels[e];
-	}
-};
-function Ve(e, t) {
-	if (t === "row") return e.shares;
-	let n = new Uint8Array(e.shares.length), r = /* @__PURE__ */ new Uint8Array(256);
-	for (let i = 0, a = 0; i < e.rows; i++) {
-		for (let n = 0; n < 256; n++) r[n] = Math.round(W(e, i, n, t));
-		for (let t = 0; t < e.columns; t++, a++) n[a] = r[e.shares[a]];
-	}
-	return n;
-}
-function He(e) {
-	let t = Math.ceil(e.rows / 2), n = Math.ceil(e.columns / 2), r = new Uint8Array(t * n), i = e.signs && new Uint8Array(t * n);
-	for (let t = 0; t < e.rows; t++) {
-		let [a, o] = [t * e.columns, (t >> 1) * n];
-		for (let t = 0; t < e.columns; t++) {
-			let n = o + (t >> 1), s = e.values[a + t];
-			s <= r[n] || (r[n] = s, i && e.signs && (i[n] = e.signs[a + t]));
-		}
-	}
-	return {
-		rows: t,
-		columns: n,
-		values: r,
-		signs: i
-	};
-}
-// src/views/lines.ts
-var G = 25, K = 30, q = 13.5, J = 40, Ue = .03, We = class {
-	hearing;
-	surface = new z((e) => this.paint(e));
-	space = C("div", { class: "mf-space" });
-	element;
-	picture = null;
-	chosen = {
-		row: null,
-		column: null
-	};
-	pointed = null;
-	side = "row";
-	strongest = [];
-	incoming = null;
-	constructor(e, t) {
-		this.hearing = e;
-		let { canvas: n } = this.surface;
-		this.space.append(n), this.element = C("div", {
-			class: "mf-scroll mf-lines",
-			tabindex: 0,
-			role: "application",
-			"aria-label": t
-		}, this.space), this.element.addEventListener("scroll", () => this.surface.redraw(), { passive: !0 }), this.element.addEventListener("keydown", this.key), n.addEventListener("pointermove", (e) => this.point(this.find(e))), n.addEventListener("pointerleave", () => this.point(null)), n.addEventListener("click", (e) => this.click(this.find(e))), n.addEventListener("dblclick", () => this.hearing.open()), new ResizeObserver(() => this.fit()).observe(this.element);
-	}
-	show(e, t) {
-		this.picture = e, this.chosen = t, this.pointed = null, this.strongest = [], this.incoming = null, this.space.style.height = `${this.size().height}px`, this.fit();
-	}
-	choose(e) {
-		this.chosen = e, this.surface.redraw();
-	}
-	size() {
-		let e = this.picture ? Math.max(this.picture.rows.labels.length, this.picture.columns.labels.length) : 0;
-		return {
-			width: this.picture ? this.across(this.picture) : 320,
-			height: K + e * G + 8
-		};
-	}
-	draw(e) {
-		this.picture && this.strokes(e, this.picture, this.across(this.picture), 0, Infinity, !0);
-	}
-	across(e) {
-		let t = Math.max(...[e.rows, e.columns].map((t) => this.widest(t, e.theme.font)));
-		return Math.min(Math.max(this.surface.width, 320), Math.round(2 * (t + 30) + 460));
-	}
-	widest(e, t) {
-		let n = 40;
-		for (let r of e.labels.slice(0, 400)) n = Math.max(n, P(j(r), q, t));
-		return Math.min(n, 220);
-	}
-	fit() {
-		this.picture && this.element.clientWidth && this.surface.resize(this.element.clientWidth, Math.min(this.element.clientHeight, this.size().height));
-	}
-	paint(e) {
-		let { picture: t } = this;
-		if (!t) return;
-		let n = this.element.scrollTop, r = this.across(t);
-		e.save(), e.translate(Math.floor((this.surface.width - r) / 2), -n), this.strokes(new L(e, t.theme.font), t, r, n, n + this.surface.height, !1), e.restore();
-	}
-	strokes(e, t, n, r, i, a) {
-		let { rows: o, columns: s, theme: c, words: l } = t, u = this.gutter(t, n), d = Math.max(0, Math.floor((r - K) / G)), f = (e) => Math.min(e.labels.length - 1, Math.ceil((i - K) / G));
-		a && e.rectangle(0, 0, n, this.size().height, c.ground);
-		let p = a ? this.chosen : this.pointed ?? this.chosen;
-		if (p.row !== null) this.outgoing(e, t, n, u, p.row, 160, p.column);
-		else if (p.column !== null) this.arriving(e, t, n, u, p.column);
-		else for (let r = d; r <= f(o); r++) this.outgoing(e, t, n, u, r, J, null);
-		this.tint(e, t, n, u, p, d, Math.max(f(o), f(s)));
-		let m = (r, i, a) => {
-			let o = r.labels[i], s = F(j(o), q, c.font, u - 22), l = p[a] === i, d = {
-				size: q,
-				colour: this.shadeOf(t, p, i, a) > 150 ? c.dark ? "#10141b" : "#ffffff" : o.special ? c.soft : c.ink,
-				weight: l ? 700 : 400
-			}, f = K + i * G + G / 2;
-			a === "row" ? e.write(u - 10, f, s, {
-				...d,
-				align: "end"
-			}) : e.write(n - u + 10, f, s, d);
-		};
-		for (let e = d; e <= f(o); e++) m(o, e, "row");
-		for (let e = d; e <= f(s); e++) m(s, e, "column");
-		let h = a ? 0 : r;
-		e.rectangle(0, h, n, 26, c.ground), e.write(u - 10, h + 13, l.query, {
-			size: 12,
-			colour: c.soft,
-			align: "end"
-		}), e.write(n - u + 10, h + 13, l.key, {
-			size: 12,
-			colour: c.soft
-		});
-	}
-	outgoing(e, t, n, r, i, a, o) {
-		if (i >= t.weights.rows) return;
-		let s = (a === J ? this.strongest[i] : void 0) ?? t.weights.strongest(i, a);
-		a === J && (this.strongest[i] = s);
-		for (let c = s.length - 1; c >= 0; c--) this.stroke(e, t, n, r, i, s[c], o !== null && o !== s[c], a === J);
-	}
-	arriving(e, t, n, r, i) {
-		this.incoming ??= [], this.incoming[i] ??= Ge(t, i, 160);
-		for (let a of this.incoming[i]) this.stroke(e, t, n, r, a, i, !1);
-	}
-	stroke(e, t, n, r, i, a, o, s = !1) {
-		let { theme: c, weights: l } = t, u = this.shareOf(t, i, a) * (s ? Math.sqrt(Math.min(1, l.tops[i])) : 1);
-		if (u < Ue) return;
-		let d = (e) => K + e * G + G / 2, f = l.signs?.[i * l.columns + a], p = v(_(c.scale, c.dark ? 175 : 165, f === 1));
-		e.curve(r, d(i), n - r, d(a), p, .8 + 2.6 * u, (o ? .25 : 1) * (.08 + .87 * u));
-	}
-	shareOf(e, t, n) {
-		let { weights: r, brightness: i } = e;
-		return W(r, t, r.shares[t * r.columns + n], i) / 255;
-	}
-	shadeOf(e, t, n, r) {
-		return t.row !== null && r === "column" && t.row < e.weights.rows ? 255 * this.shareOf(e, t.row, n) : t.row === null && t.column !== null && r === "row" ? 255 * this.shareOf(e, n, t.column) : 0;
-	}
-	tint(e, t, n, r, i, a, o) {
-		let { theme: s, weights: c } = t, l = (t, i, a) => e.rectangle(t === "row" ? 2 : n - r + 2, K + i * G + 1, r - 4, 23, a), [u, d] = i.row === null ? ["row", c.rows] : ["column", c.columns];
-		if (i.row !== null || i.column !== null) for (let e = a; e <= Math.min(o, d - 1); e++) {
-			let n = this.shadeOf(t, i, e, u), [r, a] = i.row === null ? [e, i.column ?? 0] : [i.row, e], o = c.signs?.[r * c.columns + a] === 1;
-			n > 2 && l(u, e, v(_(s.scale, n, o)));
-		}
-		for (let t of ["row", "column"]) {
-			let a = i[t];
-			if (a === null) continue;
-			let o = t === "row" ? 2 : n - r + 2;
-			e.frame(o + .5, K + a * G + 1.5, r - 5, 22, s.accent, 1.5);
-		}
-	}
-	gutter(e, t) {
-		let n = Math.max(this.widest(e.rows, e.theme.font), this.widest(e.columns, e.theme.font));
-		return Math.min(n + 24, t * .36);
-	}
-	find(e) {
-		let { picture: t } = this;
-		if (!t) return null;
-		let n = this.surface.canvas.getBoundingClientRect(), r = e.clientX - n.left, i = Math.floor((e.clientY - n.top + this.element.scrollTop - K) / G), a = r < this.surface.width / 2 ? "row" : "column", o = (a === "row" ? t.rows : t.columns).labels.length;
-		return e.clientY - n.top > 26 && i >= 0 && i < o ? [a, i] : null;
-	}
-	point(e) {
-		let t = this.pointed;
-		this.pointed = e ? e[0] === "row" ? {
-			row: e[1],
-			column: null
-		} : {
-			row: this.chosen.row,
-			column: e[1]
-		} : null, (t?.row !== this.pointed?.row || t?.column !== this.pointed?.column) && (this.surface.redraw(), this.hearing.point(this.pointed));
-	}
-	click(e) {
-		if (!e) return this.hearing.choose({
-			row: null,
-			column: null
-		});
-		let [t, n] = e;
-		this.side = t;
-		let r = this.chosen[t] === n && (t === "column" || this.chosen.column === null);
-		t === "row" ? this.hearing.choose({
-			row: r ? null : n,
-			column: null
-		}) : this.hearing.choose({
-			row: this.chosen.row,
-			column: r ? null : n
-		});
-	}
-	key = (e) => {
-		let { picture: t, chosen: n } = this;
-		if (!t || e.ctrlKey || e.metaKey || e.altKey) return;
-		let r = this.side === "row" ? t.rows : t.columns, i = n[this.side], a = r.labels.length - 1, o = {
-			ArrowDown: (i ?? -1) + 1,
-			ArrowUp: (i ?? 1) - 1,
-			Home: 0,
-			End: a,
-			PageDown: (i ?? 0) + 12,
-			PageUp: (i ?? 0) - 12
-		};
-		if (e.key in o) {
-			let t = Math.max(0, Math.min(a, o[e.key]));
-			this.hearing.choose(this.side === "row" ? {
-				row: t,
-				column: null
-			} : {
-				row: n.row,
-				column: t
-			}), this.reveal(t);
-		} else if (e.key === "ArrowRight" && n.row !== null) {
-			this.side = "column";
-			let e = n.column ?? t.weights.strongest(n.row, 1)[0] ?? 0;
-			this.hearing.choose({
-				row: n.row,
-				column: e
-			}), this.reveal(e);
-		} else if (e.key === "ArrowLeft" && n.row !== null) this.side = "row", this.hearing.choose({
-			row: n.row,
-			column: null
-		}), this.reveal(n.row);
-		else if (e.key === "Escape") this.side = "row", this.hearing.choose({
-			row: null,
-			column: null
-		});
-		else if (e.key === "Enter") this.hearing.open();
-		else return;
-		e.preventDefault();
-	};
-	reveal(e) {
-		let t = K + e * G, { scrollTop: n, clientHeight: r } = this.element;
-		t - K < n ? this.element.scrollTop = t - K : t + G + 8 > n + r && (this.element.scrollTop = t + G + 8 - r);
-	}
-};
-function Ge(e, t, n) {
-	let { weights: r } = e;
-	return Array.from({ length: r.rows }, (e, n) => [Math.abs(r.at(n, t)), n]).sort((e, t) => t[0] - e[0]).slice(0, n).map(([, e]) => e);
-}
-// src/views/matrix.ts
-var Y = 12, Ke = 44, qe = 34, Je = class {
-	hearing;
-	surface = new z((e) => this.paint(e));
-	element;
-	picture = null;
-	pyramid = null;
-	chosen = {
-		row: null,
-		column: null
-	};
-	pointed = null;
-	place = {
-		cell: 1,
-		row: 0,
-		column: 0
-	};
-	fingers = /* @__PURE__ */ new Map();
-	moved = !1;
-	constructor(e, t) {
-		this.hearing = e;
-		let { canvas: n } = this.surface, r = (e, t, n) => C("button", {
-			type: "button",
-			class: "mf-round",
-			"aria-label": t,
-			title: t,
-			onclick: n
-		}, e), i = C("div", { class: "mf-zooms" }, r("+", t.zoomIn, () => this.zoom(1.5)), r("−", t.zoomOut, () => this.zoom(1 / 1.5)), r("⤢", t.zoomFit, () => this.whole())), a = C("div", {
-			class: "mf-matrix",
-			tabindex: 0,
-			role: "application",
-			"aria-label": t.matrixLabel
-		}, n);
-		this.element = C("div", { class: "mf-stage mf-zoomable" }, a, i), a.addEventListener("keydown", this.key), n.addEventListener("wheel", this.wheel, { passive: !1 }), n.addEventListener("pointerdown", this.press), n.addEventListener("pointermove", this.move);
-		for (let e of ["pointerup", "pointercancel"]) n.addEventListener(e, this.release);
-		n.addEventListener("pointerleave", () => this.point(null)), n.addEventListener("dblclick", () => this.hearing.open()), new ResizeObserver(() => this.fit()).observe(this.element);
-	}
-	show(e, t) {
-		let n = this.picture;
-		this.picture = e, this.pyramid = new Be(e.weights, e.brightness), this.chosen = t, this.pointed = null, n && n.weights.rows === e.weights.rows && n.weights.columns === e.weights.columns ? this.surface.redraw() : this.fit();
-	}
-	choose(e) {
-		this.chosen = e, this.surface.redraw();
-	}
-	size() {
-		let { picture: e } = this;
-		if (!e) return {
-			width: 1,
-			height: 1
-		};
-		let t = this.exportCell(e), [n, r] = this.gutters(e, t, !1);
-		return {
-			width: Math.ceil(n + e.weights.columns * t + 12),
-			height: Math.ceil(r + e.weights.rows * t + 12)
-		};
-	}
-	draw(e) {
-		let { picture: t } = this;
-		if (!t) return;
-		let { width: n, height: r } = this.size();
-		e.rectangle(0, 0, n, r, t.theme.ground), this.strokes(e, t, {
-			cell: this.exportCell(t),
-			row: 0,
-			column: 0
-		}, n, r);
-	}
-	exportCell(e) {
-		let t = Math.max(e.weights.rows, e.weights.columns, 1);
-		return t <= 64 ? 22 : t <= 160 ? 12 : t <= 600 ? 3 : Math.max(.25, 2048 / t);
-	}
-	gutters(e, t, n = !0) {
-		let r = (n) => {
-			let r = 24;
-			for (let t of n.labels.slice(0, 400)) r = Math.max(r, P(j(t), Y, e.theme.font));
-			return Math.min(r + 14, t < 4 ? 84 : 128, Math.max(64, this.surface.width * .24));
-		}, i = r(e.rows), a = n ? Math.max(0, this.surface.width - i - e.weights.columns * t - 12) : 0;
-		return [i + Math.floor(a / 2), r(e.columns)];
-	}
-	fit() {
-		let { picture: e } = this, t = this.element.clientWidth - qe;
-		if (!e || t <= 0) return;
-		this.surface.width = t;
-		let n = this.fitting(e, t), [, r] = this.gutters(e, n), i = Math.max(320, Math.min(720, innerHeight - 200));
-		this.surface.resize(t, Math.min(i, r + e.weights.rows * n + 12)), this.whole();
-	}
-	fitting(e, t) {
-		let { rows: n, columns: r } = e.weights, [i, a] = this.gutters(e, 20, !1), o = Math.max(320, Math.min(720, innerHeight - 200));
-		return Math.min(Ke, (t - i - 12) / r, (o - a - 12) / n);
-	}
-	whole() {
-		this.picture && (this.place = {
-			cell: this.fitting(this.picture, this.surface.width),
-			row: 0,
-			column: 0
-		}, this.surface.redraw());
-	}
-	zoom(e, t, n) {
-		let { picture: r, place: i } = this;
-		if (!r) return;
-		let a = this.fitting(r, this.surface.width), o = Math.max(a, Math.min(Math.max(Ke, a), i.cell * e)), [s, c] = this.gutters(r, i.cell), [l, u] = [(this.chosen.column ?? -1) + .5, (this.chosen.row ?? -1) + .5], d = t === void 0 ? l > 0 ? l : i.column : i.column + (t - s) / i.cell, f = n === void 0 ? u > 0 ? u : i.row : i.row + (n - c) / i.cell, [p, m] = this.gutters(r, o), h = t === void 0 ? l > 0 ? (this.surface.width - p) / 2 : 0 : t - p, g = n === void 0 ? u > 0 ? (this.surface.height - m) / 2 : 0 : n - m;
-		this.place = {
-			cell: o,
-			column: d - h / o,
-			row: f - g / o
-		}, this.bound();
-	}
-	bound() {
-		let { picture: e, place: t } = this;
-		if (!e) return;
-		let [n, r] = this.gutters(e, t.cell), i = (e, n, r) => Math.max(0, Math.min(e, n - r / t.cell));
-		t.column = i(t.column, e.weights.columns, this.surface.width - n - 12), t.row = i(t.row, e.weights.rows, this.surface.height - r - 12), this.surface.redraw();
-	}
-	paint(e) {
-		let { picture: t } = this;
-		t && this.strokes(new L(e, t.theme.font), t, this.place, this.surface.width, this.surface.height, e);
-	}
-	strokes(e, t, n, r, i, a) {
-		let { theme: o, weights: s } = t, { cell: c } = n, [l, u] = this.gutters(t, c, a !== void 0);
-		if (!this.pyramid || !s.rows || !s.columns) return;
-		let [d, f] = this.pyramid.at(c), p = c * 2 ** f, [m, h] = [Math.floor(n.column / 2 ** f), Math.floor(n.row / 2 ** f)], g = Math.min(d.columns - m, Math.ceil((r - l) / p) + 1), _ = Math.min(d.rows - h, Math.ceil((i - u) / p) + 1), v = l + m * p - n.column * c, y = u + h * p - n.row * c;
-		if (a?.save(), a && (a.beginPath(), a.rect(l, u, r - l, i - u), a.clip()), e.picture(ae(d, o, m, h, g, _), v, y, g * p, _ * p), c >= 9) {
-			for (let t = 1; t < g; t++) e.rectangle(v + t * c - .5, y, 1, _ * c, o.ground);
-			for (let t = 1; t < _; t++) e.rectangle(v, y + t * c - .5, g * c, 1, o.ground);
-		}
-		e.frame(l - n.column * c + .5, u - n.row * c + .5, s.columns * c - 1, s.rows * c - 1, o.rule, 1);
-		let b = this.pointed ?? this.chosen;
-		if (b.row !== null && b.column !== null) {
-			let [t, r] = [l + (b.column - n.column) * c, u + (b.row - n.row) * c], i = Math.max(c, 5);
-			e.frame(t + (c - i) / 2, r + (c - i) / 2, i, i, o.second, 2);
-		} else b.row !== null && e.frame(l, u + (b.row - n.row) * c, s.columns * c, Math.max(c, 3), o.second, 1.5);
-		a?.restore(), this.letters(e, t, n, r, i, l, u, b);
-	}
-	letters(e, t, n, r, i, a, o, s) {
-		let { theme: c } = t, l = Math.max(1, Math.ceil(15 / n.cell)), u = (e, t, r, i, a) => {
-			let o = Math.max(0, Math.floor(t)), s = Math.min(e.labels.length - 1, Math.ceil(t + r / n.cell));
-			for (let r = Math.ceil(o / l) * l; r <= s; r += l) i !== null && r !== i && Math.abs(r - i) * n.cell < 14 || a((r + .5 - t) * n.cell, j(e.labels[r]), r === i, e.labels[r].special);
-			i !== null && i % l !== 0 && i >= o && i <= s && a((i + .5 - t) * n.cell, j(e.labels[i]), !0, !1);
-		}, d = (e, t) => ({
-			size: Y,
-			weight: e ? 700 : 400,
-			colour: e || !t && l === 1 ? c.ink : c.soft
-		});
-		u(t.rows, n.row, i - o, s.row, (t, n, r, s) => {
-			t < -2 || o + t > i || e.write(a - 7, o + t, F(n, Y, c.font, 122), {
-				...d(r, s),
-				align: "end"
-			});
-		}), u(t.columns, n.column, r - a, s.column, (t, n, i, s) => {
-			t < -2 || a + t > r || e.write(a + t, o - 7, F(n, Y, c.font, o - 12), {
-				...d(i, s),
-				upwards: !0
-			});
-		});
-	}
-	find(e) {
-		let { picture: t, place: n } = this;
-		if (!t) return null;
-		let r = this.surface.canvas.getBoundingClientRect(), [i, a] = this.gutters(t, n.cell), o = Math.floor(n.column + (e.clientX - r.left - i) / n.cell), s = Math.floor(n.row + (e.clientY - r.top - a) / n.cell), c = s >= 0 && o >= 0 && s < t.weights.rows && o < t.weights.columns, l = e.clientX - r.left >= i && e.clientY - r.top >= a;
-		return c && l ? {
-			row: s,
-			column: o
-		} : null;
-	}
-	point(e) {
-		(e?.row !== this.pointed?.row || e?.column !== this.pointed?.column) && (this.pointed = e, this.surface.redraw(), this.hearing.point(e));
-	}
-	wheel = (e) => {
-		(e.ctrlKey || e.metaKey) && (e.preventDefault(), this.zoom(Math.exp(-e.deltaY * .01), e.offsetX, e.offsetY));
-	};
-	press = (e) => {
-		this.fingers.set(e.pointerId, e), this.moved = !1, this.surface.canvas.setPointerCapture(e.pointerId);
-	};
-	move = (e) => {
-		let t = this.fingers.get(e.pointerId);
-		if (!t) return this.point(this.find(e));
-		let n = [...this.fingers.values()].filter(({ pointerId: t }) => t !== e.pointerId);
-		if (this.fingers.set(e.pointerId, e), n.length) {
-			let r = (e) => Math.hypot(e.clientX - n[0].clientX, e.clientY - n[0].clientY);
-			this.zoom(r(e) / Math.max(1, r(t)), e.offsetX, e.offsetY), this.moved = !0;
-			return;
-		}
-		let [r, i] = [e.clientX - t.clientX, e.clientY - t.clientY];
-		!this.moved && Math.hypot(r, i) < 4 ? this.fingers.set(e.pointerId, t) : (this.moved = !0, this.place.column -= r / this.place.cell, this.place.row -= i / this.place.cell, this.bound());
-	};
-	release = (e) => {
-		this.fingers.delete(e.pointerId), !this.moved && e.type === "pointerup" && this.hearing.choose(this.find(e) ?? {
-			row: null,
-			column: null
-		});
-	};
-	key = (e) => {
-		let { picture: t, chosen: n } = this;
-		if (!t || e.ctrlKey || e.metaKey || e.altKey) return;
-		let r = {
-			ArrowUp: [-1, 0],
-			ArrowDown: [1, 0],
-			ArrowLeft: [0, -1],
-			ArrowRight: [0, 1]
-		}[e.key];
-		if (r) {
-			let e = (e, t) => Math.max(0, Math.min(t - 1, e)), i = n.row === null ? 0 : e(n.row + r[0], t.weights.rows), a = n.column === null ? 0 : e(n.column + r[1], t.weights.columns);
-			this.hearing.choose({
-				row: i,
-				column: a
-			}), this.reveal(i, a);
-		} else if (e.key === "+" || e.key === "=") this.zoom(1.5);
-		else if (e.key === "-") this.zoom(1 / 1.5);
-		else if (e.key === "0") this.whole();
-		else if (e.key === "Enter") this.hearing.open();
-		else if (e.key === "Escape") this.hearing.choose({
-			row: null,
-			column: null
-		});
-		else return;
-		e.preventDefault();
-	};
-	reveal(e, t) {
-		let { picture: n, place: r } = this;
-		if (!n) return;
-		let [i, a] = this.gutters(n, r.cell), [o, s] = [(this.surface.width - i - 12) / r.cell, (this.surface.height - a - 12) / r.cell];
-		r.column = Math.max(t + 1 - o, Math.min(r.column, t)), r.row = Math.max(e + 1 - s, Math.min(r.row, e)), this.bound();
-	}
-}, Ye = class {
-	hearing;
-	surface = new z((e) => this.paint(e));
-	chips = C("div", { class: "mf-chips" });
-	element;
-	picture = null;
-	bitmap = null;
-	loaded = "";
-	chosen = {
-		row: null,
-		column: null
-	};
-	pointed = null;
-	constructor(e, t) {
-		this.hearing = e;
-		let { canvas: n } = this.surface, r = C("div", {
-			class: "mf-patches",
-			tabindex: 0,
-			role: "application",
-			"aria-label": t
-		}, n);
-		this.element = C("div", { class: "mf-stage" }, this.chips, r), r.addEventListener("keydown", this.key), n.addEventListener("click", (e) => this.hearing.choose({
-			row: this.find(e),
-			column: null
-		})), n.addEventListener("dblclick", () => this.hearing.open()), n.addEventListener("pointermove", (e) => this.point(this.find(e))), n.addEventListener("pointerleave", () => this.point(null)), new ResizeObserver(() => this.fit()).observe(this.element);
-	}
-	show(e, t) {
-		this.picture = e, this.chosen = t, this.chips.replaceChildren(...e.rows.labels.flatMap((e, t) => e.special ? [C("button", {
-			type: "button",
-			class: "mf-chip",
-			"data-row": t,
-			onclick: () => this.hearing.choose({
-				row: t,
-				column: null
-			})
-		}, j(e))] : [])), this.load(e.to), this.choose(t), this.fit();
-	}
-	choose(e) {
-		this.chosen = e;
-		let t = this.row();
-		for (let e of this.chips.children) e.setAttribute("aria-pressed", String(Number(e.dataset.row) === t));
-		this.surface.redraw();
-	}
-	size() {
-		let [e, t] = this.grid(), n = Math.max(8, Math.floor(720 / Math.max(e, t)));
-		return {
-			width: t * n,
-			height: e * n
-		};
-	}
-	draw(e) {
-		let { width: t, height: n } = this.size();
-		this.strokes(e, t, n);
-	}
-	grid() {
-		return this.picture?.to.grid ?? [1, 1];
-	}
-	row() {
-		let { picture: e } = this;
-		if (!e) return null;
-		if (this.chosen.row !== null) return this.chosen.row;
-		let t = e.rows.labels.findIndex((e) => e.special);
-		return t >= 0 ? t : null;
-	}
-	async load(e) {
-		let t = e.picture ?? "";
-		if (t === this.loaded) return;
-		this.loaded = t;
-		let [n, r] = t.split(",", 2);
-		/^data:image\/(png|jpeg);base64$/.test(n) && r && (this.bitmap = await createImageBitmap(new Blob([k(r)], { type: n.slice(5, -7) })).catch(() => null), this.surface.redraw());
-	}
-	fit() {
-		let e = this.element.clientWidth;
-		if (!this.picture || !e) return;
-		let [t, n] = this.grid(), r = Math.min(e / n, Math.max(320, Math.min(620, innerHeight - 240)) / t);
-		this.surface.resize(n * r, t * r);
-	}
-	paint(e) {
-		this.picture && this.strokes(new L(e, this.picture.theme.font), this.surface.width, this.surface.height);
-	}
-	strokes(e, t, n) {
-		let { picture: r } = this;
-		if (!r) return;
-		let [i, a] = this.grid(), { weights: o, theme: s } = r, c = this.row(), [l, u] = [t / a, n / i];
-		if (this.bitmap && e.picture(Xe(this.bitmap, c === null ? 1 : .55, s.ground), 0, 0, t, n), c !== null && c < o.rows) {
-			let r = ae({
-				rows: i,
-				columns: a,
-				values: this.patches(c, i * a),
-				signs: null
-			}, s, 0, 0, a, i);
-			e.picture(Ze(r, this.patches(c, i * a)), 0, 0, t, n);
-		}
-		let d = (t, n, r) => e.frame(t % a * l + 1, Math.floor(t / a) * u + 1, l - 2, u - 2, n, r);
-		this.pointed !== null && d(this.patchOf(this.pointed), s.ink, 1), this.chosen.row !== null && this.patchOf(this.chosen.row) >= 0 && d(this.patchOf(this.chosen.row), s.second, 2.5), e.frame(.5, .5, t - 1, n - 1, v(_(s.scale, 30)), 1);
-	}
-	patches(e, t) {
-		let { weights: n, columns: r } = this.picture, i = new Uint8Array(t), a = 1;
-		return r.labels.forEach((t, r) => {
-			t.special || (a = Math.max(a, n.shares[e * n.columns + r]));
-		}), r.labels.forEach((r, o) => {
-			let s = this.patchOf(o);
-			!r.special && s < t && (i[s] = 255 * n.shares[e * n.columns + o] / a);
-		}), i;
-	}
-	patchOf(e) {
-		let { columns: t, to: n } = this.picture;
-		return (t.labels[e]?.tokens[0] ?? -1) - n.tokens.findIndex(({ special: e }) => !e);
-	}
-	rowOf(e) {
-		let { rows: t, from: n } = this.picture, r = e + n.tokens.findIndex(({ special: e }) => !e), i = t.labelOf[r];
-		return i === void 0 || i < 0 ? null : i;
-	}
-	find(e) {
-		if (!this.picture) return null;
-		let [t, n] = this.grid(), r = this.surface.canvas.getBoundingClientRect(), i = Math.floor((e.clientX - r.left) / r.width * n), a = Math.floor((e.clientY - r.top) / r.height * t);
-		return i >= 0 && a >= 0 && i < n && a < t ? this.rowOf(a * n + i) : null;
-	}
-	point(e) {
-		e !== this.pointed && (this.pointed = e, this.surface.redraw(), this.hearing.point(e === null ? null : {
-			row: this.row(),
-			column: e
-		}));
-	}
-	key = (e) => {
-		if (!this.picture || e.ctrlKey || e.metaKey || e.altKey) return;
-		let [t, n] = this.grid(), r = {
-			ArrowRight: 1,
-			ArrowLeft: -1,
-			ArrowDown: n,
-			ArrowUp: -n
-		};
-		if (e.key in r) {
-			let i = this.chosen.row === null ? -1 : this.patchOf(this.chosen.row), a = i < 0 ? 0 : i + r[e.key];
-			a >= 0 && a < t * n && this.hearing.choose({
-				row: this.rowOf(a),
-				column: null
-			});
-		} else if (e.key === "Escape") this.hearing.choose({
-			row: null,
-			column: null
-		});
-		else return;
-		e.preventDefault();
-	};
-};
-function Xe(e, t, n) {
-	let r = document.createElement("canvas");
-	[r.width, r.height] = [e.width, e.height];
-	let i = r.getContext("2d");
-	return i && (i.fillStyle = n, i.fillRect(0, 0, r.width, r.height), i.globalAlpha = t, i.drawImage(e, 0, 0)), r;
-}
-function Ze(e, t) {
-	let n = e.getContext("2d");
-	if (!n) return e;
-	let r = n.getImageData(0, 0, e.width, e.height);
-	for (let e = 0; e < t.length; e++) r.data[4 * e + 3] = 30 + .72 * t[e];
-	return n.putImageData(r, 0, 0), e;
-}
-// src/weights/positions.ts
-function Qe(e, t) {
-	let { rows: n, columns: r, shares: i, tops: a } = e, o = new Float64Array(2 * t + 1), s = new Uint32Array(2 * t + 1), c = new Float32Array(r);
-	for (let e = 0; e < n; e++) {
-		let l = a[e] / 255, u = e * r;
-		for (let e = 0; e < r; e++) c[e] += i[u + e] * l / n;
-		for (let n = Math.max(0, e - t); n <= Math.min(r - 1, e + t); n++) o[n - e + t] += i[u + n] * l, s[n - e + t]++;
-	}
-	return {
-		offsets: Array.from(o, (e, t) => s[t] ? e / s[t] : null),
-		reach: t,
-		received: c
-	};
-}
-// src/views/positions.ts
-var $e = 16, et = 150, X = 12, Z = 44, tt = class {
-	surface = new z((e) => this.paint(e));
-	table = C("div", { class: "mf-unseen" });
-	element = C("div", { class: "mf-stage" });
-	picture = null;
-	found = null;
-	constructor(e) {
-		this.surface.canvas.setAttribute("aria-hidden", "true"), this.element.append(this.surface.canvas, this.table), this.surface.canvas.addEventListener("pointermove", (t) => e.point(this.find(t))), this.surface.canvas.addEventListener("pointerleave", () => e.point(null)), new ResizeObserver(() => this.fit()).observe(this.element);
-	}
-	show(e) {
-		this.picture = e, this.found = Qe(e.weights, this.reach(e)), this.tell(e, this.found), this.fit();
-	}
-	choose() {}
-	size() {
-		return {
-			width: 760,
-			height: this.height()
-		};
-	}
-	draw(e) {
-		let { width: t, height: n } = this.size();
-		this.picture && e.rectangle(0, 0, t, n, this.picture.theme.ground), this.strokes(e, t);
-	}
-	reach(e) {
-		return Math.max(1, Math.min($e, Math.max(e.weights.rows, e.weights.columns) - 1));
-	}
-	height() {
-		return 402 + (this.picture && this.picture.columns.labels.length <= 60 ? 96 : 30);
-	}
-	fit() {
-		this.picture && this.element.clientWidth && this.surface.resize(this.element.clientWidth, this.height());
-	}
-	paint(e) {
-		this.picture && this.strokes(new L(e, this.picture.theme.font), this.surface.width);
-	}
-	strokes(e, t) {
-		let { picture: n, found: r } = this;
-		if (!n || !r) return;
-		let { theme: i, words: a, columns: o } = n, s = v(_(i.scale, i.dark ? 165 : 160)), c = v(_(i.scale, 150, !0)), l = (t, n) => e.write(0, t, n, {
-			size: 13,
-			colour: i.ink,
-			weight: 600
-		}), u = (n, r) => {
-			e.rectangle(Z, n, t - Z, 1, i.rule), e.write(36, n - et + 6, nt(r), {
-				size: X,
-				colour: i.soft,
-				align: "end"
-			}), e.write(36, n - 5, "0", {
-				size: X,
-				colour: i.soft,
-				align: "end"
-			});
-		};
-		l(10, a.offsetsTitle);
-		let d = r.offsets.map((e) => e ?? 0), f = Math.max(1e-9, ...d.map(Math.abs)), p = (t - Z) / d.length, m = Math.min(4, p * .2);
-		d.forEach((t, n) => {
-			let a = n - r.reach, o = Math.abs(t) / f * 146;
-			if (o > 0 && e.rectangle(Z + n * p + m / 2, 176 - o, p - m, o, t < 0 ? c : s), a % (p < 24 ? 4 : p < 34 ? 2 : 1) == 0) {
-				let t = a > 0 ? `+${a}` : a < 0 ? `−${-a}` : "0";
-				e.write(Z + (n + .5) * p, 190, t, {
-					size: X,
-					colour: a === 0 ? i.ink : i.soft,
-					align: "middle"
-				});
-			}
-		}), u(176, f), l(226, a.receivedTitle);
-		let h = Math.max(1e-9, ...Array.from(r.received, Math.abs)), g = (t - Z) / Math.max(1, r.received.length), y = g > 6 ? 2 : 0;
-		r.received.forEach((t, n) => {
-			let r = Math.abs(t) / h * 146;
-			if (e.rectangle(Z + n * g + y / 2, 390 - r, Math.max(1, g - y), r, t < 0 ? c : s), o.labels.length > 60 || g < 13) return;
-			let a = F(j(o.labels[n]), X, i.font, 84);
-			e.write(Z + (n + .5) * g, 398, a, {
-				size: X,
-				colour: i.soft,
-				align: "end",
-				upwards: !0
-			});
-		}), u(390, h);
-	}
-	find(e) {
-		let { found: t } = this;
-		if (!t) return null;
-		let n = this.surface.canvas.getBoundingClientRect();
-		if (e.clientY - n.top < 226) return null;
-		let r = Math.floor((e.clientX - n.left - Z) / (n.width - Z) * t.received.length);
-		return r >= 0 && r < t.received.length ? {
-			row: null,
-			column: r
-		} : null;
-	}
-	tell(e, t) {
-		let n = C("table", {}, C("caption", {}, e.words.offsetsTitle));
-		t.offsets.forEach((e, r) => {
-			e !== null && n.append(C("tr", {}, C("th", { scope: "row" }, String(r - t.reach)), C("td", {}, e.toFixed(4))));
-		}), this.table.replaceChildren(n);
-	}
-}, nt = (e) => e >= .1 ? e.toFixed(2) : e.toPrecision(1), rt = 16, it = 30, at = 760, ot = class {
-	hearing;
-	label;
-	element = C("div", { class: "mf-scroll mf-reading" });
-	picture = null;
-	chosen = {
-		row: null,
-		column: null
-	};
-	fromTokens = [];
-	toTokens = [];
-	constructor(e, t) {
-		this.hearing = e, this.label = t, this.element.addEventListener("keydown", this.key);
-	}
-	show(e, t) {
-		let { rows: n, columns: r, words: i, from: a, to: o } = e, s = this.element.contains(document.activeElement);
-		this.picture = e, this.chosen = t;
-		let c = a === o, [l, u] = this.block(n, this.label, (e) => this.hearing.choose({
-			row: e,
-			column: null
-		}));
-		if (this.fromTokens = u, c) this.toTokens = u, this.element.replaceChildren(l);
-		else {
-			let [e, t] = this.block(r, i.key, (e) => this.hearing.choose({
-				...this.chosen,
-				column: e
-			}));
-			this.toTokens = t;
-			let n = (e) => C("p", { class: "mf-small" }, e);
-			this.element.replaceChildren(n(i.query), l, n(i.key), e);
-		}
-		this.paint(), s && this.current()?.focus();
-	}
-	choose(e) {
-		let t = this.element.contains(document.activeElement);
-		this.chosen = e, this.paint(), t && this.current()?.focus();
-	}
-	current() {
-		return this.fromTokens[this.chosen.row ?? 0];
-	}
-	block(e, t, n) {
-		let r = C("div", {
-			class: "mf-tokens",
-			role: "listbox",
-			"aria-label": t
-		}), i = e.labels.map((t, r) => {
-			let i = C("span", {
-				class: t.special ? "mf-token mf-special" : "mf-token",
-				role: "option",
-				tabindex: -1
-			}, j(t));
-			return i.addEventListener("click", () => n(r)), i.addEventListener("pointerenter", () => this.hearing.point(this.pointing(e, r))), i.addEventListener("pointerleave", () => this.hearing.point(null)), i;
-		});
-		return r.append(...i), [r, i];
-	}
-	pointing(e, t) {
-		return this.chosen.row === null || e === this.picture?.rows && this.fromTokens !== this.toTokens ? {
-			row: t,
-			column: null
-		} : {
-			row: this.chosen.row,
-			column: t
-		};
-	}
-	paint() {
-		let { picture: e, chosen: t } = this;
-		e && (this.fromTokens.forEach((e, n) => {
-			e.tabIndex = n === (t.row ?? 0) ? 0 : -1, e.setAttribute("aria-selected", String(n === t.row));
-		}), this.toTokens.forEach((n, r) => {
-			let [i, a] = this.shade(e, r);
-			n.style.backgroundColor = i, n.style.color = a, n.classList.toggle("mf-chosen", this.toTokens === this.fromTokens ? r === t.row : r === t.column);
-		}), this.toTokens !== this.fromTokens && this.fromTokens.forEach((e, n) => e.classList.toggle("mf-chosen", n === t.row)));
-	}
-	shade(e, t) {
-		let { weights: n, theme: r, brightness: i } = e, { row: a } = this.chosen;
-		if (a === null || a >= n.rows) return ["", ""];
-		let o = a * n.columns + t, s = W(n, a, n.shares[o], i);
-		if (s < 1) return ["", ""];
-		let c = _(r.scale, s, n.signs?.[o] === 1);
-		return [v(c), y(c)];
-	}
-	size() {
-		let e = 0;
-		return this.lay((t, n) => e = n), {
-			width: 792,
-			height: e + it + 8
-		};
-	}
-	draw(e) {
-		let { picture: t } = this;
-		if (!t) return;
-		let { width: n, height: r } = this.size();
-		e.rectangle(0, 0, n, r, t.theme.ground), this.lay((n, r, i, a, o) => {
-			let [s, c] = this.shade(t, o);
-			s && e.rectangle(n, r - 12, a + 8, 24, s), o === this.chosen.row && e.frame(n, r - 12, a + 8, 24, t.theme.accent, 1.5), e.write(n + 4, r, i, {
-				size: rt,
-				colour: c || t.theme.ink
-			});
-		});
-	}
-	lay(e) {
-		let { picture: t } = this, [n, r] = [16, 31];
-		t?.columns.labels.forEach((i, a) => {
-			let o = j(i), s = P(o, rt, t.theme.font);
-			n + s + 8 > at && n > 16 && ([n, r] = [16, r + it]), e(n, r, o, s, a), n += s + 12;
-		});
-	}
-	key = (e) => {
-		let { picture: t, chosen: n } = this;
-		if (!t || e.ctrlKey || e.metaKey || e.altKey) return;
-		let r = t.rows.labels.length - 1, i = n.row ?? -1, a = {
-			ArrowRight: i + 1,
-			ArrowDown: i + 1,
-			ArrowLeft: i - 1,
-			ArrowUp: i - 1,
-			Home: 0,
-			End: r
-		};
-		if (e.key in a) this.hearing.choose({
-			row: Math.max(0, Math.min(r, a[e.key])),
-			column: null
-		});
-		else if (e.key === "Escape") this.hearing.choose({
-			row: null,
-			column: null
-		});
-		else if (e.key === "Enter") this.hearing.open();
-		else return;
-		e.preventDefault();
-	};
-}, st = class e {
-	labels;
-	length;
-	labelOf;
-	constructor(e, t) {
-		this.labels = e, this.length = t, this.labelOf = new Int32Array(t).fill(-1), e.forEach((e, t) => e.tokens.forEach((e) => this.labelOf[e] = t));
-	}
-	static of(t, n) {
-		let r = [], i = null;
-		return t.tokens.forEach((e, a) => {
-			let o = e.special && !n.specials || a === 0 && !n.first, s = n.words && !e.special && e.word !== null && e.word === i && r.length > 0;
-			if (i = o || e.special ? null : e.word, o) return;
-			if (!s) {
-				let t = e.part ? `${e.part[0]}/${e.part[1]}` : "";
-				r.push({
-					text: e.text,
-					special: e.special,
-					part: t,
-					tokens: [a]
-				});
-				return;
-			}
-			let c = r[r.length - 1];
-			c.tokens.push(a), c.part = "", c.text = ct(t, c.tokens);
-		}), new e(r, t.tokens.length);
-	}
-	get plain() {
-		return this.labels.length === this.length;
-	}
-};
-function ct(e, t) {
-	let n = e.tokens[t[0]].start, r = e.tokens[t[t.length - 1]].end;
-	if (r > n) {
-		let t = ut(e).slice(n, r).join("");
-		if (t.trim()) return t;
-	}
-	return t.map((t) => e.tokens[t]).filter(({ part: e }) => !e || e[0] === 1).map(({ text: e }) => e).join("");
-}
-var lt = /* @__PURE__ */ new WeakMap();
-function ut(e) {
-	let t = lt.get(e);
-	return t || lt.set(e, t = Array.from(e.text)), t;
-}
-// src/weights/regroup.ts
-function dt(e, t, n) {
-	if (t.plain && n.plain) return e;
-	let [r, i] = [t.labels.length, n.labels.length], o = new Float32Array(r * i), s = new Float32Array(i);
-	return t.labels.forEach((t, r) => {
-		s.fill(0);
-		for (let r of t.tokens) {
-			let i = e.tops[r] / 255 / t.tokens.length, a = r * e.columns;
-			for (let t = 0; t < e.columns; t++) {
-				let r = n.labelOf[t];
-				r >= 0 && (s[r] += e.shares[a + t] * i);
-			}
-		}
-		o.set(s, r * i);
-	}), a.of(o, r, i);
-}
-// src/panels/legend.ts
-var ft = 128, pt = class {
-	low = C("span", {});
-	high = C("span", {});
-	canvas = C("canvas", {
-		width: ft,
-		height: 1,
-		class: "mf-scale",
-		"aria-hidden": "true"
-	});
-	element = C("div", { class: "mf-small mf-legend" }, this.low, this.canvas, this.high);
-	show(e, t) {
-		let { weights: n, brightness: r, theme: i } = e, a = r === "head" ? O(n.top) : t.strong;
-		this.low.textContent = n.signs ? `−${r === "head" ? a : ""}` : t.weak, this.high.textContent = n.signs ? `+${r === "head" ? a : ""}` : a;
-		let o = this.canvas.getContext("2d");
-		if (!o) return;
-		let s = o.createImageData(ft, 1);
-		for (let e = 0; e < ft; e++) {
-			let t = e / 127, r = n.signs ? _(i.scale, 255 * Math.abs(2 * t - 1), t < .5) : _(i.scale, 255 * t);
-			s.data.set([...r, 255], 4 * e);
-		}
-		o.putImageData(s, 0, 0);
-	}
-}, mt = class {
-	desk;
-	store;
-	words;
-	open;
-	fail;
-	element;
-	caption = C("p", { class: "mf-caption" });
-	stage = C("div", { class: "mf-view" });
-	readout = C("p", {
-		class: "mf-readout",
-		"aria-live": "polite"
-	});
-	legend = new pt();
-	brightness;
-	views = /* @__PURE__ */ new Map();
-	view = null;
-	viewName = null;
-	picture = null;
-	shown = "";
-	wanted = "";
-	state = null;
-	recording = null;
-	constructor(e, t, n, r, i) {
-		this.desk = e, this.store = t, this.words = n, this.open = r, this.fail = i;
-		let a = (e, t, n) => C("button", {
-			type: "button",
-			class: "mf-quiet",
-			"aria-label": t,
-			title: t,
-			onclick: () => this.view && this.picture && n(this.view, this.picture)
-		}, e), o = () => `${this.recording?.model.name}-${this.state?.attention}-${this.state?.what === "head" ? `${this.state.layer}-${this.state.head}` : this.state?.what}`, s = C("div", {
-			class: "mf-exports",
-			role: "group",
-			"aria-label": n.exporting
-		}, a("SVG", n.exportAs("SVG"), (e, t) => Fe(e, t, o())), a("PNG", n.exportAs("PNG"), (e, t) => Ie(e, t, o())), a("JSON", n.exportData, (e, t) => this.recording && this.state && Le(this.recording, this.state, t, o())));
-		this.brightness = new w(n.brightness, (e) => t.set({ brightness: e }));
-		let c = C("div", { class: "mf-row mf-between mf-foot" }, C("div", { class: "mf-row" }, this.legend.element, this.brightness.element), s);
-		this.element = C("div", { class: "mf-pane" }, this.caption, this.stage, this.readout, c);
-	}
-	async show(e, t, r, i, a) {
-		this.state = e, this.recording = t, this.caption.hidden = !a, this.caption.textContent = r ? `${this.words.difference}: ${this.words.differenceHint}` : I(t);
-		let { attention: o, layer: s, head: c, what: l, view: u, target: d, shown: f } = e, p = r ? "head" : e.brightness;
-		this.brightness.set(ze.map((e) => ({
-			value: e,
-			label: this.words.brightnesses[e]
-		})), p), this.brightness.element.hidden = u === "positions" || u === "picture" || r !== null, this.legend.element.hidden = u === "positions";
-		let m = JSON.stringify([
-			t.id,
-			r?.id,
-			o,
-			s,
-			c,
-			l,
-			u,
-			d,
-			e.token,
-			f,
-			p,
-			i.dark
-		]);
-		if (m === this.shown) return this.choose();
-		this.wanted = m, this.stage.setAttribute("aria-busy", "true");
-		try {
-			let [a, s] = await Promise.all([this.desk.weights(t, e), r ? this.desk.weights(r, e) : null]);
-			if (this.wanted !== m) return;
-			let { queries: c, keys: l } = n(t, o), [d, h] = [t.sequences[c], t.sequences[l]], g = st.of(d, f), _ = d === h ? g : st.of(h, f), v = dt(a, g, _);
-			this.picture = {
-				weights: s ? v.minus(dt(s, g, _)) : v,
-				rows: g,
-				columns: _,
-				from: d,
-				to: h,
-				brightness: p,
-				theme: i,
-				words: this.words
-			}, this.shown = m, this.use(u), this.view?.show(this.picture, this.chosen()), this.legend.show(this.picture, this.words), this.read(this.chosen());
-		} catch (e) {
-			this.wanted === m && this.fail(e);
-		} finally {
-			this.wanted === m && this.stage.removeAttribute("aria-busy");
-		}
-	}
-	label(e, t) {
-		let n = this.picture?.[e], r = n?.labels[n.labelOf[t] ?? -1];
-		return r ? j(r) : "";
-	}
-	choose() {
-		this.view?.choose(this.chosen()), this.read(this.chosen());
-	}
-	chosen() {
-		let { picture: e, state: t } = this, n = (e, t) => {
-			let n = t == null ? -1 : e?.labelOf[t] ?? -1;
-			return n < 0 ? null : n;
-		};
-		return {
-			row: n(e?.rows, t?.query),
-			column: n(e?.columns, t?.key)
-		};
-	}
-	use(e) {
-		let { picture: t } = this;
-		!t || t.rows.labels.length === 0 || t.columns.labels.length === 0 ? (this.view = this.viewName = null, this.stage.replaceChildren(C("p", { class: "mf-small" }, this.words.empty))) : this.viewName !== e && (this.viewName = e, this.view = this.views.get(e) ?? this.make(e), this.views.set(e, this.view), this.stage.replaceChildren(this.view.element));
-	}
-	make(e) {
-		let { words: t } = this, n = {
-			choose: ({ row: e, column: t }) => this.store.set({
-				query: e === null ? null : this.picture?.rows.labels[e]?.tokens[0] ?? null,
-				key: t === null ? null : this.picture?.columns.labels[t]?.tokens[0] ?? null
-			}),
-			point: (e) => this.read(e ?? this.chosen()),
-			open: this.open
-		};
-		return e === "matrix" ? new Je(n, t) : e === "text" ? new ot(n, t.textLabel) : e === "picture" ? new Ye(n, t.pictureLabel) : e === "positions" ? new tt(n) : new We(n, t.linesLabel);
-	}
-	read({ row: e, column: t }) {
-		let { picture: n, words: r } = this;
-		if (!n || !this.view) {
-			this.readout.textContent = "";
-			return;
-		}
-		let { weights: i, rows: a, columns: o } = n;
-		if (this.viewName === "positions") {
-			let n = t === null ? 0 : Array.from({ length: i.rows }, (e, n) => i.at(n, t)).reduce((e, t) => e + t, 0) / i.rows;
-			this.readout.textContent = t === null || e !== null ? "" : `${j(o.labels[t])} ${O(n)}`;
-			return;
-		}
-		let s = (e) => j(a.labels[e]), c = (e) => j(o.labels[e]);
-		if (e !== null && t !== null) this.readout.textContent = `${r.looksAt(s(e), c(t))}: ${O(i.at(e, t))}`;
-		else if (e !== null) {
-			let t = i.strongest(e, 5).map((t) => `${c(t)} ${O(i.at(e, t))}`);
-			this.readout.textContent = r.looksAt(s(e), t.join("   "));
-		} else if (t !== null) {
-			let e = Array.from({ length: i.rows }, (e, n) => [i.at(n, t), n]).sort((e, t) => t[0] - e[0]).slice(0, 5).map(([e, t]) => `${s(t)} ${O(e)}`);
-			this.readout.textContent = r.lookedAt(c(t), e.join("   "));
-		} else this.readout.textContent = this.viewName === "picture" ? r.chooseInPicture : r.chooseToken;
-	}
-}, ht = [
-	"head",
-	"rollout",
-	"gradient",
-	"lens",
-	"written"
-], gt = [
-	"lines",
-	"matrix",
-	"text",
-	"picture",
-	"positions"
-], _t = class {
-	desk;
-	store;
-	words;
-	fail;
-	element;
-	first;
-	second;
-	whats;
-	views;
-	target;
-	words_;
-	specials;
-	firstToken;
-	difference;
-	differenceNot = C("span", { class: "mf-small" });
-	about = C("p", { class: "mf-small" });
-	title = C("h2", { "aria-live": "polite" });
-	headTools;
-	switchHead;
-	switchLayer;
-	scores = C("dl", { class: "mf-scores" });
-	panes = C("div", { class: "mf-panes" });
-	tools;
-	others = C("div", { class: "mf-others" });
-	lens;
-	written;
-	asked = "";
-	constructor(e, t, r, i, a, o) {
-		this.desk = e, this.store = t, this.words = r, this.fail = o, this.whats = new E(r.what, ht.map((e) => ({
-			value: e,
-			label: r.whats[e]
-		})), (e) => t.set({ what: e })), this.whats.element.classList.add("mf-tabs"), this.views = new E(r.view, gt.map((e) => ({
-			value: e,
-			label: r.views[e]
-		})), (e) => t.set({ view: e })), this.target = new w(r.target, (e) => e !== "token" && t.set({
-			target: Number(e),
-			token: null
-		}));
-		let s = () => t.state.shown;
-		this.words_ = new T(r.mergeWords, (e) => t.set({ shown: {
-			...s(),
-			words: e
-		} })), this.specials = new T(r.hideSpecials, (e) => t.set({ shown: {
-			...s(),
-			specials: !e
-		} })), this.firstToken = new T(r.hideFirst, (e) => t.set({ shown: {
-			...s(),
-			first: !e
-		} })), this.difference = new T(r.difference, (e) => t.set({ difference: e })), this.switchHead = C("button", {
-			type: "button",
-			class: "mf-button",
-			onclick: () => i([[t.state.layer, t.state.head]])
-		}), this.switchLayer = C("button", {
-			type: "button",
-			class: "mf-button",
-			onclick: () => {
-				let { heads: r } = n(e.recording(t.state.recording), t.state.attention);
-				i(Array.from({ length: r }, (e, n) => [t.state.layer, n]));
-			}
-		});
-		let c = (e, t, n) => C("button", {
-			type: "button",
-			class: "mf-round",
-			"aria-label": t,
-			title: t,
-			onclick: () => this.step(n)
-		}, e);
-		this.headTools = C("div", { class: "mf-row" }, c("←", r.previousHead, -1), c("→", r.nextHead, 1), this.switchHead, this.switchLayer), this.tools = C("div", { class: "mf-row mf-tools" }, this.views.element, this.target.element, this.words_.element, this.specials.element, this.firstToken.element, this.difference.element, this.differenceNot), this.first = new mt(e, t, r, a, o), this.second = new mt(e, t, r, a, o), this.lens = new je(r), this.written = new De(r, (e) => t.set({
-			what: "gradient",
-			token: e,
-			query: e - 1,
-			key: null
-		})), this.element = C("section", {
-			class: "mf-card mf-stagecard",
-			"aria-label": r.attention
-		}, this.whats.element, C("div", { class: "mf-row mf-between mf-heading" }, this.title, this.headTools), this.scores, this.about, this.tools, this.panes, this.others);
-	}
-	show(e, t, i, a, o) {
-		let { words: s } = this, c = n(t, e.attention), l = e.what === "head" || e.what === "rollout" || e.what === "gradient";
-		this.whats.set(e.what, (e) => vt(t, c, e)), this.views.set(e.view, (e) => Q(t, c).includes(e));
-		let u = e.off.some(([t, n, r]) => t === c.name && n === e.layer && r === e.head), d = e.off.filter(([t, n]) => t === c.name && n === e.layer).length;
-		this.title.textContent = e.what === "head" ? s.headName(e.layer, e.head) : s.whats[e.what], this.headTools.hidden = e.what !== "head";
-		for (let e of [this.switchHead, this.switchLayer]) e.disabled = !r(t, "off");
-		this.switchHead.title = this.switchLayer.title = r(t, "off") ? "" : s.offNot, this.switchHead.textContent = u ? s.switchOn : s.switchOff, this.switchHead.setAttribute("aria-pressed", String(u)), this.switchLayer.textContent = d === c.heads ? s.switchLayerOn : s.switchLayerOff, this.scores.replaceChildren(...e.what === "head" ? yt(c, e, s) : []), this.about.textContent = s.abouts[e.what], this.about.hidden = !s.abouts[e.what], this.tools.hidden = this.panes.hidden = !l, this.others.hidden = l, l ? this.weigh(e, t, i, c, o) : e.what === "written" ? (this.others.replaceChildren(this.written.element), this.written.show(t, a, o, (e) => r(t, "gradient", c.name) && this.desk.has("gradient", {
-			recording: t.id,
-			attention: c.name,
-			token: e
-		}))) : this.askLens(e, t, o);
-	}
-	weigh(e, t, n, r, a) {
-		let { words: o } = this, s = Q(t, r).includes("picture");
-		this.words_.set(e.shown.words), this.words_.element.hidden = s, this.specials.set(!e.shown.specials), this.firstToken.set(!e.shown.first), this.firstToken.element.hidden = s, this.target.element.hidden = e.what !== "gradient";
-		let c = (t.prediction?.labels ?? []).map((e, t) => ({
-			value: String(t),
-			label: A(e)
-		})), l = (e) => this.desk.has("gradient", {
-			recording: t.id,
-			attention: r.name,
-			target: Number(e)
-		}), u = e.what === "gradient" ? c.filter(({ value: e }) => l(e)) : [], { token: d } = e;
-		if (d !== null && t.written) {
-			let e = A(t.sequences[t.written.sequence].tokens[d]?.text ?? "");
-			u.push({
-				value: "token",
-				label: o.tokenNumber(e, d)
-			});
-		}
-		this.target.set(u, d === null ? String(e.target) : "token");
-		let f = n !== null && i(t, n, r.name);
-		this.difference.element.hidden = n === null, this.difference.set(e.difference && f, !f), this.differenceNot.textContent = n !== null && !f ? o.differenceNot : "";
-		let p = e.difference && f, m = n !== null && !p;
-		this.panes.classList.toggle("mf-two", m), m === this.panes.contains(this.second.element) && this.panes.contains(this.first.element) || this.panes.replaceChildren(this.first.element, ...m ? [this.second.element] : []), this.first.show(e, t, p ? n : null, a, n !== null), m && n.attentions.some(({ name: e }) => e === r.name) && this.second.show(e, n, null, a, !0);
-	}
-	askLens(e, t, n) {
-		this.others.contains(this.lens.element) || this.others.replaceChildren(this.lens.element);
-		let r = `${t.id} ${n.dark}`;
-		this.asked !== r && (this.asked = r, this.desk.ask("lens", { recording: t.id }).then((i) => this.asked === r && this.lens.show(t, i, n, e.query), (e) => {
-			this.asked = "", this.fail(e);
-		}));
-	}
-	step(e) {
-		let { state: t } = this.store, { heads: r, layers: i } = n(this.desk.recording(t.recording), t.attention), a = (t.layer * r + t.head + e + i * r) % (i * r);
-		this.store.set({
-			layer: Math.floor(a / r),
-			head: a % r
-		});
-	}
-};
-function Q(e, t) {
-	return t.queries === t.keys && e.sequences[t.keys].grid ? [
-		"picture",
-		"lines",
-		"matrix",
-		"positions"
-	] : [
-		"lines",
-		"matrix",
-		"text",
-		"positions"
-	];
-}
-function vt(e, t, n) {
-	return n === "head" ? !0 : n === "written" ? e.written !== null : r(e, n, n === "lens" ? void 0 : t.name);
-}
-function yt(t, n, r) {
-	return e.flatMap((e) => {
-		let i = t.scores[e], a = i?.[n.layer]?.[n.head];
-		if (!i || a == null) return [];
-		let o = i.flat(), s = 1 + o.filter((e) => (e ?? -Infinity) > a).length, c = o.length >= 8 && s <= Math.ceil(o.length * .03);
-		return [C("div", { class: c ? "mf-high" : "" }, C("dt", {}, r.scores[e]), C("dd", { title: r.rank(s, o.length) }, e === "entropy" || e === "distance" ? a.toFixed(2) : O(a)), c && C("dd", { class: "mf-rank" }, r.rank(s, o.length)))];
-	});
-}
-// src/state.ts
-var bt = class {
-	current;
-	listeners = /* @__PURE__ */ new Set();
-	constructor(e) {
-		this.current = e;
-	}
-	get state() {
-		return this.current;
-	}
-	set(e) {
-		let t = this.current;
-		this.current = {
-			...t,
-			...e
-		};
-		for (let e of [...this.listeners]) e(this.current, t);
-	}
-	listen(e) {
-		this.listeners.add(e);
-	}
-}, xt = {
+}, Ie = {
 	viewer: "Attention viewer",
 	language: "Language",
 	theme: "Colours",
@@ -2538,7 +1281,8 @@ var bt = class {
 	look: "Look",
 	swap: "Swap",
 	heads: "Heads",
-	headsHint: "Arrow keys move, Enter opens, X switches off, Shift+X switches the layer off.",
+	headsHint: "Arrow keys move, Enter opens.",
+	headsHintOff: "X switches off, Shift+X switches the layer off.",
 	attention: "Attention",
 	attentions: {
 		"encoder.attention": "Encoder",
@@ -2630,7 +1374,8 @@ var bt = class {
 	switchLayerOn: "Switch layer on",
 	previousHead: "Previous head",
 	nextHead: "Next head",
-	offNot: "This page has no model behind it, so heads cannot be switched off here.",
+	offNot: "Heads cannot be switched off in a file; that needs the model:",
+	offEffects: "What each head alone changes is here, too: sort by “effect when off”.",
 	allOn: "All on again",
 	offCount: (e) => `${e} ${e === 1 ? "head" : "heads"} off`,
 	prediction: "Prediction",
@@ -2659,7 +1404,8 @@ var bt = class {
 	pair: "Why this weight",
 	pairOf: (e, t) => `${e} → ${t}`,
 	pairHint: "Choose a token and then what it looks at, to see which dimensions of query and key make the score.",
-	pairNot: "The parts of the score are not in this page.",
+	pairNot: "This attention is no product of queries and keys, so its weights have no parts.",
+	pairNotHere: "Queries and keys would make this file too large; to see the parts of a score, run the model:",
 	queryVector: "query",
 	keyVector: "key",
 	products: "query × key",
@@ -2685,14 +1431,14 @@ var bt = class {
 		separator: "Separator",
 		induction: "Induction"
 	},
-	rank: (e, t) => `${St(e)} of ${t}`,
+	rank: (e, t) => `${Le(e)} of ${t}`,
 	weak: "0",
 	strong: "largest",
 	failed: "That did not work",
 	noRecordings: "There is nothing to look at: the page holds no recording.",
 	notHere: "not in this page"
 };
-function St(e) {
+function Le(e) {
 	return `${e}${e % 100 >= 11 && e % 100 <= 13 ? "th" : [
 		"th",
 		"st",
@@ -2700,187 +1446,1580 @@ function St(e) {
 		"rd"
 	][e % 10] ?? "th"}`;
 }
-var Ct = {
-	en: xt,
-	ko: {
-		viewer: "어텐션 뷰어",
-		language: "언어",
-		theme: "화면 색",
-		themes: {
-			auto: "시스템",
-			light: "밝게",
-			dark: "어둡게"
+// src/words/ko.ts
+var Re = {
+	viewer: "어텐션 뷰어",
+	language: "언어",
+	theme: "화면 색",
+	themes: {
+		auto: "시스템",
+		light: "밝게",
+		dark: "어둡게"
+	},
+	kinds: {
+		encoder: "인코더",
+		decoder: "디코더",
+		"encoder-decoder": "인코더-디코더",
+		vision: "비전",
+		recurrent: "순환 신경망"
+	},
+	parameters: (e) => `매개변수 ${e}`,
+	recording: "텍스트",
+	compare: "비교 대상",
+	nothing: "없음",
+	another: "다른 텍스트 보기",
+	look: "보기",
+	swap: "바꾸기",
+	heads: "헤드",
+	headsHint: "화살표 키로 이동하고 Enter로 엽니다.",
+	headsHintOff: "X는 헤드를, Shift+X는 층 전체를 끕니다.",
+	attention: "어텐션",
+	attentions: {
+		"encoder.attention": "인코더",
+		"decoder.attention": "디코더",
+		"decoder.cross_attention": "디코더 → 인코더",
+		"vision.attention": "그림"
+	},
+	order: "정렬",
+	orders: {
+		layer: "층 순서",
+		entropy: "퍼짐(엔트로피)",
+		distance: "거리",
+		previous: "직전 토큰",
+		next: "다음 토큰",
+		self: "자기 자신",
+		first: "첫 토큰",
+		separator: "구분 토큰",
+		induction: "인덕션",
+		change: "껐을 때의 변화",
+		difference: "두 기록의 차이"
+	},
+	layers: "층",
+	allLayers: "전체",
+	reverse: "낮은 값부터",
+	atLeast: "최솟값",
+	headName: (e, t) => `층 ${e}, 헤드 ${t}`,
+	headShort: (e, t) => `${e}.${t}`,
+	headsShown: (e, t) => e === t ? `헤드 ${t}개` : `헤드 ${t}개 중 ${e}개`,
+	isOff: "꺼짐",
+	clickOff: "눌러서 끄기",
+	whats: {
+		head: "헤드 보기",
+		rollout: "롤아웃",
+		gradient: "어텐션 × 기울기",
+		lens: "로짓 렌즈",
+		written: "토큰 확률"
+	},
+	what: "무엇을 볼지",
+	abouts: {
+		head: "",
+		rollout: "모든 층의 어텐션을 차례로 곱한 값입니다. 각 단계의 절반은 토큰 자신으로 둡니다(Abnar & Zuidema 2020).",
+		gradient: "한 예측에 대한 어텐션과 그 기울기의 곱에서 음수를 뺀 값입니다(Chefer et al. 2021).",
+		lens: "각 층이 마지막 층이라면 무엇을 예측했을지 보여 줍니다.",
+		written: "앞의 토큰들이 주어졌을 때 모델이 각 토큰에 매긴 확률입니다. 토큰을 고르면 모델이 예상한 후보가 보입니다."
+	},
+	views: {
+		lines: "선",
+		matrix: "행렬",
+		text: "텍스트",
+		picture: "그림",
+		positions: "위치 평균"
+	},
+	view: "보는 방식",
+	mergeWords: "단어로 합치기",
+	hideSpecials: "특수 토큰 숨기기",
+	hideFirst: "첫 토큰 숨기기",
+	brightness: "기준",
+	brightnesses: {
+		row: "행마다",
+		root: "행마다, 제곱근",
+		head: "헤드 전체"
+	},
+	difference: "차이 보기",
+	differenceHint: "첫째에서 둘째를 뺀 값",
+	differenceNot: "토큰 수가 같고 토큰이 대부분 같은 텍스트끼리만 뺄 수 있습니다.",
+	exporting: "내보내기",
+	exportAs: (e) => `그림을 ${e}로 내보내기`,
+	exportData: "데이터를 JSON으로 내보내기",
+	loading: "불러오는 중 …",
+	empty: "모든 토큰을 숨겨서 보여 줄 것이 없습니다.",
+	query: "보는 쪽",
+	key: "보는 대상",
+	linesLabel: "토큰 사이의 어텐션을 선으로 그린 그림. 위아래 키로 토큰을 고르고, 오른쪽 키로 그 토큰이 보는 쪽으로, 왼쪽 키로 되돌아갑니다. Enter는 두 토큰의 점수를 열고, Escape는 선택을 풉니다.",
+	matrixLabel: "어텐션 행렬. 행의 토큰이 열의 토큰을 봅니다. 화살표 키로 이동하고 Enter로 점수를 엽니다. +와 -로 확대·축소하고 0으로 전체를 봅니다.",
+	textLabel: "텍스트. 화살표 키로 어텐션을 볼 토큰을 고릅니다.",
+	pictureLabel: "패치로 나눈 그림. 화살표 키로 어텐션을 볼 패치를 고릅니다.",
+	looksAt: (e, t) => `${e} → ${t}`,
+	lookedAt: (e, t) => `${e} ← ${t}`,
+	chooseToken: "토큰을 고르면 그 토큰이 어디를 보는지 나타납니다.",
+	chooseInPicture: "패치를 고르면 그 패치가 어디를 보는지 나타납니다.",
+	zoomIn: "확대",
+	zoomOut: "축소",
+	zoomFit: "전체 보기",
+	offsetsTitle: "거리별 평균 가중치(키 위치 − 쿼리 위치)",
+	receivedTitle: "각 토큰이 받는 평균 가중치",
+	switchOff: "이 헤드 끄기",
+	switchOn: "이 헤드 켜기",
+	switchLayerOff: "층 끄기",
+	switchLayerOn: "층 켜기",
+	previousHead: "이전 헤드",
+	nextHead: "다음 헤드",
+	offNot: "파일에서는 헤드를 끌 수 없습니다. 다음과 같이 모델을 실행하면 끌 수 있습니다.",
+	offEffects: "헤드 하나를 껐을 때의 변화는 이 파일에도 있습니다. ‘껐을 때의 변화’로 정렬해 보세요.",
+	allOn: "모두 다시 켜기",
+	offCount: (e) => `헤드 ${e}개 꺼짐`,
+	prediction: "예측",
+	predicted: {
+		class: () => "클래스",
+		labels: () => "레이블(서로 독립)",
+		value: () => "값",
+		"next token": (e) => `“${e}” 다음 토큰`,
+		"masked token": (e) => `${e} 자리의 토큰`,
+		tag: (e) => `“${e}”의 태그`,
+		"answer start": () => "답의 시작 위치",
+		"replaced token": (e) => `“${e}”의 교체 여부`
+	},
+	before: "모든 헤드가 켜졌을 때",
+	after: "헤드를 껐을 때",
+	moved: (e, t) => `변화 ${e} (${{
+		labels: "가장 큰 변화",
+		value: "값의 변화",
+		state: "평균 상태의 1 − 코사인"
+	}[t ?? "state"] ?? "총변동 거리"})`,
+	noPrediction: "이 모델이 여기서 예측하는 것은 없습니다.",
+	measuring: "재는 중 …",
+	target: "예측 대상",
+	whyToken: "이 토큰의 어텐션 × 기울기",
+	tokenNumber: (e, t) => `“${e}” (토큰 ${t})`,
+	pair: "이 가중치의 이유",
+	pairOf: (e, t) => `${e} → ${t}`,
+	pairHint: "토큰을 고른 뒤 그 토큰이 보는 토큰을 고르면, 쿼리와 키의 어느 차원이 점수를 만드는지 보입니다.",
+	pairNot: "이 어텐션은 쿼리와 키의 곱이 아니어서 점수를 나누어 볼 수 없습니다.",
+	pairNotHere: "쿼리와 키는 커서 이 파일에 담지 않았습니다. 점수의 세부 내용은 모델을 실행하면 보입니다.",
+	queryVector: "쿼리",
+	keyVector: "키",
+	products: "쿼리 × 키",
+	dimension: "차원",
+	byDimension: "차원 순서",
+	bySize: "크기 순서",
+	scoreLine: (e, t, n, r) => `곱의 합 ${e}, 스케일링한 점수 ${t}${n}, 소프트맥스를 거친 가중치 ${r}`,
+	addedPart: (e) => `, 위치에서 ${e}`,
+	layer: "층",
+	layerToken: (e, t) => `층 ${e}, 토큰 ${t}`,
+	nothingBefore: "앞에 아무것도 없음",
+	nothingWritten: "기록된 토큰 확률이 없습니다.",
+	earlier: "앞쪽 토큰",
+	later: "뒤쪽 토큰",
+	tokensRange: (e, t, n) => `토큰 ${n}개 중 ${e}–${t}`,
+	scores: {
+		entropy: "퍼짐(엔트로피)",
+		distance: "거리",
+		previous: "직전",
+		next: "다음",
+		self: "자신",
+		first: "첫 토큰",
+		separator: "구분",
+		induction: "인덕션"
+	},
+	rank: (e, t) => `${t}개 중 ${e}위`,
+	weak: "0",
+	strong: "최댓값",
+	failed: "처리하지 못했습니다",
+	noRecordings: "볼 것이 없습니다. 페이지에 기록이 들어 있지 않습니다.",
+	notHere: "이 페이지에 없음"
+}, ze = "moduformer view \"…\" --model …", Be = {
+	en: Ie,
+	ko: Re
+}, Ve = 2 ** 20, He = 64, Ue = 16e3;
+function We(e, t, n) {
+	let { width: r, height: i } = e.size(), a = new De(r, i, t.theme.font);
+	e.draw(a), W(new Blob([a.text()], { type: "image/svg+xml" }), `${n}.svg`);
+}
+function Ge(e, t, n) {
+	let { width: r, height: i } = e.size(), a = Math.min(2, Ue / r, Ue / i, Math.sqrt(12e7 / (r * i))), o = document.createElement("canvas");
+	[o.width, o.height] = [Math.round(r * a), Math.round(i * a)];
+	let s = o.getContext("2d");
+	s && (s.scale(a, a), e.draw(new R(s, t.theme.font)), o.toBlob((e) => e && W(e, `${n}.png`), "image/png"));
+}
+function Ke(e, t, n, r) {
+	W(new Blob([JSON.stringify(qe(e, t, n))], { type: "application/json" }), `${r}.json`);
+}
+function qe(e, t, r) {
+	let { weights: i, rows: a, columns: o } = r, s = (e) => Number(e.toPrecision(4)), c = i.rows * i.columns <= Ve, l = (e) => Array.from({ length: i.rows }, (t, n) => e(n)), u = n(e, t.attention);
+	return {
+		format: "moduformer view 1",
+		recording: e,
+		shown: t.what === "head" ? {
+			attention: u.name,
+			layer: t.layer,
+			head: t.head
+		} : {
+			attention: u.name,
+			what: t.what
 		},
-		kinds: {
-			encoder: "인코더",
-			decoder: "디코더",
-			"encoder-decoder": "인코더-디코더",
-			vision: "비전",
-			recurrent: "순환 신경망"
-		},
-		parameters: (e) => `매개변수 ${e}`,
-		recording: "텍스트",
-		compare: "비교 대상",
-		nothing: "없음",
-		another: "다른 텍스트 보기",
-		look: "보기",
-		swap: "바꾸기",
-		heads: "헤드",
-		headsHint: "화살표 키로 이동하고 Enter로 엽니다. X는 헤드를, Shift+X는 층 전체를 끕니다.",
-		attention: "어텐션",
-		attentions: {
-			"encoder.attention": "인코더",
-			"decoder.attention": "디코더",
-			"decoder.cross_attention": "디코더 → 인코더",
-			"vision.attention": "그림"
-		},
-		order: "정렬",
-		orders: {
-			layer: "층 순서",
-			entropy: "퍼짐(엔트로피)",
-			distance: "거리",
-			previous: "직전 토큰",
-			next: "다음 토큰",
-			self: "자기 자신",
-			first: "첫 토큰",
-			separator: "구분 토큰",
-			induction: "인덕션",
-			change: "껐을 때의 변화",
-			difference: "두 기록의 차이"
-		},
-		layers: "층",
-		allLayers: "전체",
-		reverse: "낮은 값부터",
-		atLeast: "최솟값",
-		headName: (e, t) => `층 ${e}, 헤드 ${t}`,
-		headShort: (e, t) => `${e}.${t}`,
-		headsShown: (e, t) => e === t ? `헤드 ${t}개` : `헤드 ${t}개 중 ${e}개`,
-		isOff: "꺼짐",
-		clickOff: "눌러서 끄기",
-		whats: {
-			head: "헤드 보기",
-			rollout: "롤아웃",
-			gradient: "어텐션 × 기울기",
-			lens: "로짓 렌즈",
-			written: "토큰 확률"
-		},
-		what: "무엇을 볼지",
-		abouts: {
-			head: "",
-			rollout: "모든 층의 어텐션을 차례로 곱한 값입니다. 각 단계의 절반은 토큰 자신으로 둡니다(Abnar & Zuidema 2020).",
-			gradient: "한 예측에 대한 어텐션과 그 기울기의 곱에서 음수를 뺀 값입니다(Chefer et al. 2021).",
-			lens: "각 층이 마지막 층이라면 무엇을 예측했을지 보여 줍니다.",
-			written: "앞의 토큰들이 주어졌을 때 모델이 각 토큰에 매긴 확률입니다. 토큰을 고르면 모델이 예상한 후보가 보입니다."
-		},
-		views: {
-			lines: "선",
-			matrix: "행렬",
-			text: "텍스트",
-			picture: "그림",
-			positions: "위치 평균"
-		},
-		view: "보는 방식",
-		mergeWords: "단어로 합치기",
-		hideSpecials: "특수 토큰 숨기기",
-		hideFirst: "첫 토큰 숨기기",
-		brightness: "기준",
-		brightnesses: {
-			row: "행마다",
-			root: "행마다, 제곱근",
-			head: "헤드 전체"
-		},
-		difference: "차이 보기",
-		differenceHint: "첫째에서 둘째를 뺀 값",
-		differenceNot: "토큰 수가 같고 토큰이 대부분 같은 텍스트끼리만 뺄 수 있습니다.",
-		exporting: "내보내기",
-		exportAs: (e) => `그림을 ${e}로 내보내기`,
-		exportData: "데이터를 JSON으로 내보내기",
-		loading: "불러오는 중 …",
-		empty: "모든 토큰을 숨겨서 보여 줄 것이 없습니다.",
-		query: "보는 쪽",
-		key: "보는 대상",
-		linesLabel: "토큰 사이의 어텐션을 선으로 그린 그림. 위아래 키로 토큰을 고르고, 오른쪽 키로 그 토큰이 보는 쪽으로, 왼쪽 키로 되돌아갑니다. Enter는 두 토큰의 점수를 열고, Escape는 선택을 풉니다.",
-		matrixLabel: "어텐션 행렬. 행의 토큰이 열의 토큰을 봅니다. 화살표 키로 이동하고 Enter로 점수를 엽니다. +와 -로 확대·축소하고 0으로 전체를 봅니다.",
-		textLabel: "텍스트. 화살표 키로 어텐션을 볼 토큰을 고릅니다.",
-		pictureLabel: "패치로 나눈 그림. 화살표 키로 어텐션을 볼 패치를 고릅니다.",
-		looksAt: (e, t) => `${e} → ${t}`,
-		lookedAt: (e, t) => `${e} ← ${t}`,
-		chooseToken: "토큰을 고르면 그 토큰이 어디를 보는지 나타납니다.",
-		chooseInPicture: "패치를 고르면 그 패치가 어디를 보는지 나타납니다.",
-		zoomIn: "확대",
-		zoomOut: "축소",
-		zoomFit: "전체 보기",
-		offsetsTitle: "거리별 평균 가중치(키 위치 − 쿼리 위치)",
-		receivedTitle: "각 토큰이 받는 평균 가중치",
-		switchOff: "이 헤드 끄기",
-		switchOn: "이 헤드 켜기",
-		switchLayerOff: "층 끄기",
-		switchLayerOn: "층 켜기",
-		previousHead: "이전 헤드",
-		nextHead: "다음 헤드",
-		offNot: "이 페이지에는 모델이 없어 헤드를 끌 수 없습니다.",
-		allOn: "모두 다시 켜기",
-		offCount: (e) => `헤드 ${e}개 꺼짐`,
-		prediction: "예측",
-		predicted: {
-			class: () => "클래스",
-			labels: () => "레이블(서로 독립)",
-			value: () => "값",
-			"next token": (e) => `“${e}” 다음 토큰`,
-			"masked token": (e) => `${e} 자리의 토큰`,
-			tag: (e) => `“${e}”의 태그`,
-			"answer start": () => "답의 시작 위치",
-			"replaced token": (e) => `“${e}”의 교체 여부`
-		},
-		before: "모든 헤드가 켜졌을 때",
-		after: "헤드를 껐을 때",
-		moved: (e, t) => `변화 ${e} (${{
-			labels: "가장 큰 변화",
-			value: "값의 변화",
-			state: "평균 상태의 1 − 코사인"
-		}[t ?? "state"] ?? "총변동 거리"})`,
-		noPrediction: "이 모델이 여기서 예측하는 것은 없습니다.",
-		measuring: "재는 중 …",
-		target: "예측 대상",
-		whyToken: "이 토큰의 어텐션 × 기울기",
-		tokenNumber: (e, t) => `“${e}” (토큰 ${t})`,
-		pair: "이 가중치의 이유",
-		pairOf: (e, t) => `${e} → ${t}`,
-		pairHint: "토큰을 고른 뒤 그 토큰이 보는 토큰을 고르면, 쿼리와 키의 어느 차원이 점수를 만드는지 보입니다.",
-		pairNot: "점수의 세부 내용은 이 페이지에 들어 있지 않습니다.",
-		queryVector: "쿼리",
-		keyVector: "키",
-		products: "쿼리 × 키",
-		dimension: "차원",
-		byDimension: "차원 순서",
-		bySize: "크기 순서",
-		scoreLine: (e, t, n, r) => `곱의 합 ${e}, 스케일링한 점수 ${t}${n}, 소프트맥스를 거친 가중치 ${r}`,
-		addedPart: (e) => `, 위치에서 ${e}`,
-		layer: "층",
-		layerToken: (e, t) => `층 ${e}, 토큰 ${t}`,
-		nothingBefore: "앞에 아무것도 없음",
-		nothingWritten: "기록된 토큰 확률이 없습니다.",
-		earlier: "앞쪽 토큰",
-		later: "뒤쪽 토큰",
-		tokensRange: (e, t, n) => `토큰 ${n}개 중 ${e}–${t}`,
-		scores: {
-			entropy: "퍼짐(엔트로피)",
-			distance: "거리",
-			previous: "직전",
-			next: "다음",
-			self: "자신",
-			first: "첫 토큰",
-			separator: "구분",
-			induction: "인덕션"
-		},
-		rank: (e, t) => `${t}개 중 ${e}위`,
-		weak: "0",
-		strong: "최댓값",
-		failed: "처리하지 못했습니다",
-		noRecordings: "볼 것이 없습니다. 페이지에 기록이 들어 있지 않습니다.",
-		notHere: "이 페이지에 없음"
+		rows: a.labels.map(({ text: e, tokens: t }) => ({
+			text: e,
+			tokens: t
+		})),
+		columns: o.labels.map(({ text: e, tokens: t }) => ({
+			text: e,
+			tokens: t
+		})),
+		...c ? { weights: l((e) => Array.from({ length: i.columns }, (t, n) => s(i.at(e, n)))) } : { strongest: l((e) => i.strongest(e, He).map((t) => [t, s(i.at(e, t))])) }
+	};
+}
+function W(e, t) {
+	let n = document.createElement("a"), r = URL.createObjectURL(e);
+	n.href = r, n.download = t.replace(/[^\p{L}\p{N}._-]+/gu, "-"), document.body.append(n), n.click(), n.remove(), setTimeout(() => URL.revokeObjectURL(r), 1e4);
+}
+// src/weights/pyramid.ts
+var Je = [
+	"row",
+	"root",
+	"head"
+];
+function G(e, t, n, r) {
+	return r === "head" ? n * e.tops[t] / (e.top || 1) : r === "root" ? Math.sqrt(255 * n) : n;
+}
+var Ye = class {
+	levels;
+	constructor(e, t) {
+		let { rows: n, columns: r, signs: i } = e;
+		this.levels = [{
+			rows: n,
+			columns: r,
+			values: Xe(e, t),
+			signs: i
+		}];
 	}
-}, wt = class {
+	at(e) {
+		let t = 0;
+		for (; e * 2 ** t < .75 && this.level(t).rows > 1;) t++;
+		return [this.level(t), t];
+	}
+	level(e) {
+		for (; this.levels.length <= e;) this.levels.push(Ze(this.levels[this.levels.length - 1]));
+		return this.levels[e];
+	}
+};
+function Xe(e, t) {
+	if (t === "row") return e.shares;
+	let n = new Uint8Array(e.shares.length), r = /* @__PURE__ */ new Uint8Array(256);
+	for (let i = 0, a = 0; i < e.rows; i++) {
+		for (let n = 0; n < 256; n++) r[n] = Math.round(G(e, i, n, t));
+		for (let t = 0; t < e.columns; t++, a++) n[a] = r[e.shares[a]];
+	}
+	return n;
+}
+function Ze(e) {
+	let t = Math.ceil(e.rows / 2), n = Math.ceil(e.columns / 2), r = new Uint8Array(t * n), i = e.signs && new Uint8Array(t * n);
+	for (let t = 0; t < e.rows; t++) {
+		let [a, o] = [t * e.columns, (t >> 1) * n];
+		for (let t = 0; t < e.columns; t++) {
+			let n = o + (t >> 1), s = e.values[a + t];
+			s <= r[n] || (r[n] = s, i && e.signs && (i[n] = e.signs[a + t]));
+		}
+	}
+	return {
+		rows: t,
+		columns: n,
+		values: r,
+		signs: i
+	};
+}
+var K = 13.5, q = 40, Qe = .03, $e = class {
+	strongest = [];
+	incoming = null;
+	clear() {
+		this.strongest = [], this.incoming = null;
+	}
+	across(e, t) {
+		let n = Math.max(...[e.rows, e.columns].map((t) => this.widest(t, e.theme.font)));
+		return Math.min(Math.max(t, 320), Math.round(2 * (n + 30) + 460));
+	}
+	widest(e, t) {
+		let n = 40;
+		for (let r of e.labels.slice(0, 400)) n = Math.max(n, F(M(r), K, t));
+		return Math.min(n, 220);
+	}
+	draw(e, t, n, r, i, a, o) {
+		let { rows: s, columns: c, theme: l, words: u } = t, d = this.gutter(t, n), f = Math.max(0, Math.floor((r - 30) / 25)), p = (e) => Math.min(e.labels.length - 1, Math.ceil((i - 30) / 25));
+		if (a.row !== null) this.outgoing(e, t, n, d, a.row, 160, a.column);
+		else if (a.column !== null) this.arriving(e, t, n, d, a.column);
+		else for (let r = f; r <= p(s); r++) this.outgoing(e, t, n, d, r, q, null);
+		this.tint(e, t, n, d, a, f, Math.max(p(s), p(c)));
+		let m = (r, i, o) => {
+			let s = r.labels[i], c = I(M(s), K, l.font, d - 22), u = a[o] === i, f = {
+				size: K,
+				colour: this.shadeOf(t, a, i, o) > 150 ? l.dark ? "#10141b" : "#ffffff" : s.special ? l.soft : l.ink,
+				weight: u ? 700 : 400
+			}, p = 30 + i * 25 + 25 / 2;
+			o === "row" ? e.write(d - 10, p, c, {
+				...f,
+				align: "end"
+			}) : e.write(n - d + 10, p, c, f);
+		};
+		for (let e = f; e <= p(s); e++) m(s, e, "row");
+		for (let e = f; e <= p(c); e++) m(c, e, "column");
+		let h = o ? 0 : r;
+		e.rectangle(0, h, n, 26, l.ground), e.write(d - 10, h + 13, u.query, {
+			size: 12,
+			colour: l.soft,
+			align: "end"
+		}), e.write(n - d + 10, h + 13, u.key, {
+			size: 12,
+			colour: l.soft
+		});
+	}
+	outgoing(e, t, n, r, i, a, o) {
+		if (i >= t.weights.rows) return;
+		let s = (a === q ? this.strongest[i] : void 0) ?? t.weights.strongest(i, a);
+		a === q && (this.strongest[i] = s);
+		for (let c = s.length - 1; c >= 0; c--) this.stroke(e, t, n, r, i, s[c], o !== null && o !== s[c], a === q);
+	}
+	arriving(e, t, n, r, i) {
+		this.incoming ??= [], this.incoming[i] ??= et(t, i, 160);
+		for (let a of this.incoming[i]) this.stroke(e, t, n, r, a, i, !1);
+	}
+	stroke(e, t, n, r, i, a, o, s = !1) {
+		let { theme: c, weights: l } = t, u = this.shareOf(t, i, a) * (s ? Math.sqrt(Math.min(1, l.tops[i])) : 1);
+		if (u < Qe) return;
+		let d = (e) => 30 + e * 25 + 25 / 2, f = l.signs?.[i * l.columns + a], p = v(_(c.scale, c.dark ? 175 : 165, f === 1));
+		e.curve(r, d(i), n - r, d(a), p, .8 + 2.6 * u, (o ? .25 : 1) * (.08 + .87 * u));
+	}
+	shareOf(e, t, n) {
+		let { weights: r, brightness: i } = e;
+		return G(r, t, r.shares[t * r.columns + n], i) / 255;
+	}
+	shadeOf(e, t, n, r) {
+		return t.row !== null && r === "column" && t.row < e.weights.rows ? 255 * this.shareOf(e, t.row, n) : t.row === null && t.column !== null && r === "row" ? 255 * this.shareOf(e, n, t.column) : 0;
+	}
+	tint(e, t, n, r, i, a, o) {
+		let { theme: s, weights: c } = t, l = (t, i, a) => e.rectangle(t === "row" ? 2 : n - r + 2, 30 + i * 25 + 1, r - 4, 23, a), [u, d] = i.row === null ? ["row", c.rows] : ["column", c.columns];
+		if (i.row !== null || i.column !== null) for (let e = a; e <= Math.min(o, d - 1); e++) {
+			let n = this.shadeOf(t, i, e, u), [r, a] = i.row === null ? [e, i.column ?? 0] : [i.row, e], o = c.signs?.[r * c.columns + a] === 1;
+			n > 2 && l(u, e, v(_(s.scale, n, o)));
+		}
+		for (let t of ["row", "column"]) {
+			let a = i[t];
+			if (a === null) continue;
+			let o = t === "row" ? 2 : n - r + 2;
+			e.frame(o + .5, 30 + a * 25 + 1.5, r - 5, 22, s.accent, 1.5);
+		}
+	}
+	gutter(e, t) {
+		let n = Math.max(this.widest(e.rows, e.theme.font), this.widest(e.columns, e.theme.font));
+		return Math.min(n + 24, t * .36);
+	}
+};
+function et(e, t, n) {
+	let { weights: r } = e;
+	return Array.from({ length: r.rows }, (e, n) => [Math.abs(r.at(n, t)), n]).sort((e, t) => t[0] - e[0]).slice(0, n).map(([, e]) => e);
+}
+// src/views/lines.ts
+var tt = class {
+	hearing;
+	surface = new B((e) => this.paint(e));
+	space = C("div", { class: "mf-space" });
+	element;
+	picture = null;
+	chosen = {
+		row: null,
+		column: null
+	};
+	pointed = null;
+	side = "row";
+	strands = new $e();
+	constructor(e, t) {
+		this.hearing = e;
+		let { canvas: n } = this.surface;
+		this.space.append(n), this.element = C("div", {
+			class: "mf-scroll mf-lines",
+			tabindex: 0,
+			role: "application",
+			"aria-label": t
+		}, this.space), this.element.addEventListener("scroll", () => this.surface.redraw(), { passive: !0 }), this.element.addEventListener("keydown", this.key), n.addEventListener("pointermove", (e) => this.point(this.find(e))), n.addEventListener("pointerleave", () => this.point(null)), n.addEventListener("click", (e) => this.click(this.find(e))), n.addEventListener("dblclick", () => this.hearing.open()), new ResizeObserver(() => this.fit()).observe(this.element);
+	}
+	show(e, t) {
+		this.picture = e, this.chosen = t, this.pointed = null, this.strands.clear(), this.space.style.height = `${this.size().height}px`, this.fit();
+	}
+	choose(e) {
+		this.chosen = e, this.surface.redraw();
+	}
+	size() {
+		let e = this.picture ? Math.max(this.picture.rows.labels.length, this.picture.columns.labels.length) : 0;
+		return {
+			width: this.picture ? this.strands.across(this.picture, this.surface.width) : 320,
+			height: 30 + e * 25 + 8
+		};
+	}
+	draw(e) {
+		if (!this.picture) return;
+		let { width: t, height: n } = this.size();
+		e.rectangle(0, 0, t, n, this.picture.theme.ground), this.strands.draw(e, this.picture, t, 0, Infinity, this.chosen, !0);
+	}
+	fit() {
+		this.picture && this.element.clientWidth && this.surface.resize(this.element.clientWidth, Math.min(this.element.clientHeight, this.size().height));
+	}
+	paint(e) {
+		let { picture: t } = this;
+		if (!t) return;
+		let n = this.element.scrollTop, r = this.strands.across(t, this.surface.width);
+		e.save(), e.translate(Math.floor((this.surface.width - r) / 2), -n), this.strands.draw(new R(e, t.theme.font), t, r, n, n + this.surface.height, this.pointed ?? this.chosen, !1), e.restore();
+	}
+	find(e) {
+		let { picture: t } = this;
+		if (!t) return null;
+		let n = this.surface.canvas.getBoundingClientRect(), r = e.clientX - n.left, i = Math.floor((e.clientY - n.top + this.element.scrollTop - 30) / 25), a = r < this.surface.width / 2 ? "row" : "column", o = (a === "row" ? t.rows : t.columns).labels.length;
+		return e.clientY - n.top > 26 && i >= 0 && i < o ? [a, i] : null;
+	}
+	point(e) {
+		let t = this.pointed;
+		this.pointed = e ? e[0] === "row" ? {
+			row: e[1],
+			column: null
+		} : {
+			row: this.chosen.row,
+			column: e[1]
+		} : null, (t?.row !== this.pointed?.row || t?.column !== this.pointed?.column) && (this.surface.redraw(), this.hearing.point(this.pointed));
+	}
+	click(e) {
+		if (!e) return this.hearing.choose({
+			row: null,
+			column: null
+		});
+		let [t, n] = e;
+		this.side = t;
+		let r = this.chosen[t] === n && (t === "column" || this.chosen.column === null);
+		t === "row" ? this.hearing.choose({
+			row: r ? null : n,
+			column: null
+		}) : this.hearing.choose({
+			row: this.chosen.row,
+			column: r ? null : n
+		});
+	}
+	key = (e) => {
+		let { picture: t, chosen: n } = this;
+		if (!t || e.ctrlKey || e.metaKey || e.altKey) return;
+		let r = this.side === "row" ? t.rows : t.columns, i = n[this.side], a = r.labels.length - 1, o = {
+			ArrowDown: (i ?? -1) + 1,
+			ArrowUp: (i ?? 1) - 1,
+			Home: 0,
+			End: a,
+			PageDown: (i ?? 0) + 12,
+			PageUp: (i ?? 0) - 12
+		};
+		if (e.key in o) {
+			let t = Math.max(0, Math.min(a, o[e.key]));
+			this.hearing.choose(this.side === "row" ? {
+				row: t,
+				column: null
+			} : {
+				row: n.row,
+				column: t
+			}), this.reveal(t);
+		} else if (e.key === "ArrowRight" && n.row !== null) {
+			this.side = "column";
+			let e = n.column ?? t.weights.strongest(n.row, 1)[0] ?? 0;
+			this.hearing.choose({
+				row: n.row,
+				column: e
+			}), this.reveal(e);
+		} else if (e.key === "ArrowLeft" && n.row !== null) this.side = "row", this.hearing.choose({
+			row: n.row,
+			column: null
+		}), this.reveal(n.row);
+		else if (e.key === "Escape") this.side = "row", this.hearing.choose({
+			row: null,
+			column: null
+		});
+		else if (e.key === "Enter") this.hearing.open();
+		else return;
+		e.preventDefault();
+	};
+	reveal(e) {
+		let t = 30 + e * 25, { scrollTop: n, clientHeight: r } = this.element;
+		t - 30 < n ? this.element.scrollTop = t - 30 : t + 25 + 8 > n + r && (this.element.scrollTop = t + 25 + 8 - r);
+	}
+}, nt = 44, J = 12, rt = class {
+	picture = null;
+	place = {
+		cell: 1,
+		row: 0,
+		column: 0
+	};
+	width = 0;
+	height = 0;
+	resize(e, t) {
+		this.width = Math.max(1, Math.floor(t));
+		let n = this.fitting(e), [, r] = this.gutters(e, n);
+		this.height = Math.max(1, Math.floor(Math.min(it(), r + e.weights.rows * n + J))), this.whole();
+	}
+	extent(e, t) {
+		let [n, r] = this.gutters(e, t, !1);
+		return [Math.ceil(n + e.weights.columns * t + J), Math.ceil(r + e.weights.rows * t + J)];
+	}
+	gutters(e, t, n = !0) {
+		let r = (n) => {
+			let r = 24;
+			for (let t of n.labels.slice(0, 400)) r = Math.max(r, F(M(t), 12, e.theme.font));
+			return Math.min(r + 14, t < 4 ? 84 : 128, Math.max(64, this.width * .24));
+		}, i = r(e.rows), a = n ? Math.max(0, this.width - i - e.weights.columns * t - J) : 0;
+		return [i + Math.floor(a / 2), r(e.columns)];
+	}
+	whole() {
+		this.picture && (this.place = {
+			cell: this.fitting(this.picture),
+			row: 0,
+			column: 0
+		});
+	}
+	zoom(e, t, n, r) {
+		let { picture: i, place: a } = this;
+		if (!i) return;
+		let o = this.fitting(i), s = Math.max(o, Math.min(Math.max(nt, o), a.cell * e)), [c, l] = this.gutters(i, a.cell), [u, d] = [(t.column ?? -1) + .5, (t.row ?? -1) + .5], f = n === void 0 ? u > 0 ? u : a.column : a.column + (n - c) / a.cell, p = r === void 0 ? d > 0 ? d : a.row : a.row + (r - l) / a.cell, [m, h] = this.gutters(i, s), g = n === void 0 ? u > 0 ? (this.width - m) / 2 : 0 : n - m, _ = r === void 0 ? d > 0 ? (this.height - h) / 2 : 0 : r - h;
+		this.place = {
+			cell: s,
+			column: f - g / s,
+			row: p - _ / s
+		}, this.bound();
+	}
+	pan(e, t) {
+		this.place.column -= e / this.place.cell, this.place.row -= t / this.place.cell, this.bound();
+	}
+	reveal(e, t) {
+		let { picture: n, place: r } = this;
+		if (!n) return;
+		let [i, a] = this.gutters(n, r.cell), [o, s] = [(this.width - i - J) / r.cell, (this.height - a - J) / r.cell];
+		r.column = Math.max(t + 1 - o, Math.min(r.column, t)), r.row = Math.max(e + 1 - s, Math.min(r.row, e)), this.bound();
+	}
+	find(e, t) {
+		let { picture: n, place: r } = this;
+		if (!n) return null;
+		let [i, a] = this.gutters(n, r.cell), o = Math.floor(r.column + (e - i) / r.cell), s = Math.floor(r.row + (t - a) / r.cell);
+		return s >= 0 && o >= 0 && s < n.weights.rows && o < n.weights.columns && e >= i && t >= a ? {
+			row: s,
+			column: o
+		} : null;
+	}
+	fitting(e) {
+		let { rows: t, columns: n } = e.weights, [r, i] = this.gutters(e, 20, !1);
+		return Math.min(nt, (this.width - r - J) / n, (it() - i - J) / t);
+	}
+	bound() {
+		let { picture: e, place: t } = this;
+		if (!e) return;
+		let [n, r] = this.gutters(e, t.cell), i = (e, n, r) => Math.max(0, Math.min(e, n - r / t.cell));
+		t.column = i(t.column, e.weights.columns, this.width - n - J), t.row = i(t.row, e.weights.rows, this.height - r - J);
+	}
+}, it = () => Math.max(320, Math.min(720, innerHeight - 200)), at = 34, ot = class {
+	hearing;
+	surface = new B((e) => this.paint(e));
+	element;
+	picture = null;
+	pyramid = null;
+	chosen = {
+		row: null,
+		column: null
+	};
+	pointed = null;
+	sheet = new rt();
+	fingers = /* @__PURE__ */ new Map();
+	moved = !1;
+	constructor(e, t) {
+		this.hearing = e;
+		let { canvas: n } = this.surface, r = (e, t, n) => C("button", {
+			type: "button",
+			class: "mf-round",
+			"aria-label": t,
+			title: t,
+			onclick: n
+		}, e), i = C("div", { class: "mf-zooms" }, r("+", t.zoomIn, () => this.zoom(1.5)), r("−", t.zoomOut, () => this.zoom(1 / 1.5)), r("⤢", t.zoomFit, () => this.zoom(null))), a = C("div", {
+			class: "mf-matrix",
+			tabindex: 0,
+			role: "application",
+			"aria-label": t.matrixLabel
+		}, n);
+		this.element = C("div", { class: "mf-stage mf-zoomable" }, a, i), a.addEventListener("keydown", this.key), n.addEventListener("wheel", this.wheel, { passive: !1 }), n.addEventListener("pointerdown", this.press), n.addEventListener("pointermove", this.move);
+		for (let e of ["pointerup", "pointercancel"]) n.addEventListener(e, this.release);
+		n.addEventListener("pointerleave", () => this.point(null)), n.addEventListener("dblclick", () => this.hearing.open()), new ResizeObserver(() => this.fit()).observe(this.element);
+	}
+	show(e, t) {
+		let n = this.picture;
+		this.picture = this.sheet.picture = e, this.pyramid = new Ye(e.weights, e.brightness), this.chosen = t, this.pointed = null, n && n.weights.rows === e.weights.rows && n.weights.columns === e.weights.columns ? this.surface.redraw() : this.fit();
+	}
+	choose(e) {
+		this.chosen = e, this.surface.redraw();
+	}
+	size() {
+		let { picture: e } = this;
+		if (!e) return {
+			width: 1,
+			height: 1
+		};
+		let [t, n] = this.sheet.extent(e, this.exportCell(e));
+		return {
+			width: t,
+			height: n
+		};
+	}
+	draw(e) {
+		let { picture: t } = this;
+		if (!t) return;
+		let { width: n, height: r } = this.size();
+		e.rectangle(0, 0, n, r, t.theme.ground), this.strokes(e, t, {
+			cell: this.exportCell(t),
+			row: 0,
+			column: 0
+		}, n, r);
+	}
+	exportCell(e) {
+		let t = Math.max(e.weights.rows, e.weights.columns, 1);
+		return t <= 64 ? 22 : t <= 160 ? 12 : t <= 600 ? 3 : Math.max(.25, 2048 / t);
+	}
+	fit() {
+		let e = this.element.clientWidth - at;
+		!this.picture || e <= 0 || (this.sheet.resize(this.picture, e), this.surface.resize(this.sheet.width, this.sheet.height));
+	}
+	zoom(e, t, n) {
+		e === null ? this.sheet.whole() : this.sheet.zoom(e, this.chosen, t, n), this.surface.redraw();
+	}
+	paint(e) {
+		let { picture: t } = this;
+		t && this.strokes(new R(e, t.theme.font), t, this.sheet.place, this.surface.width, this.surface.height, e);
+	}
+	strokes(e, t, n, r, i, a) {
+		let { theme: o, weights: s } = t, { cell: c } = n, [l, u] = this.sheet.gutters(t, c, a !== void 0);
+		if (!this.pyramid || !s.rows || !s.columns) return;
+		let [d, f] = this.pyramid.at(c), p = c * 2 ** f, [m, h] = [Math.floor(n.column / 2 ** f), Math.floor(n.row / 2 ** f)], g = Math.min(d.columns - m, Math.ceil((r - l) / p) + 1), _ = Math.min(d.rows - h, Math.ceil((i - u) / p) + 1), v = l + m * p - n.column * c, y = u + h * p - n.row * c;
+		if (a?.save(), a && (a.beginPath(), a.rect(l, u, r - l, i - u), a.clip()), e.picture(ae(d, o, m, h, g, _), v, y, g * p, _ * p), c >= 9) {
+			for (let t = 1; t < g; t++) e.rectangle(v + t * c - .5, y, 1, _ * c, o.ground);
+			for (let t = 1; t < _; t++) e.rectangle(v, y + t * c - .5, g * c, 1, o.ground);
+		}
+		e.frame(l - n.column * c + .5, u - n.row * c + .5, s.columns * c - 1, s.rows * c - 1, o.rule, 1);
+		let b = this.pointed ?? this.chosen;
+		if (b.row !== null && b.column !== null) {
+			let [t, r] = [l + (b.column - n.column) * c, u + (b.row - n.row) * c], i = Math.max(c, 5);
+			e.frame(t + (c - i) / 2, r + (c - i) / 2, i, i, o.second, 2);
+		} else b.row !== null && e.frame(l, u + (b.row - n.row) * c, s.columns * c, Math.max(c, 3), o.second, 1.5);
+		a?.restore(), this.letters(e, t, n, r, i, l, u, b);
+	}
+	letters(e, t, n, r, i, a, o, s) {
+		let { theme: c } = t, l = Math.max(1, Math.ceil(15 / n.cell)), u = (e, t, r, i, a) => {
+			let o = Math.max(0, Math.floor(t)), s = Math.min(e.labels.length - 1, Math.ceil(t + r / n.cell));
+			for (let r = Math.ceil(o / l) * l; r <= s; r += l) i !== null && r !== i && Math.abs(r - i) * n.cell < 14 || a((r + .5 - t) * n.cell, M(e.labels[r]), r === i, e.labels[r].special);
+			i !== null && i % l !== 0 && i >= o && i <= s && a((i + .5 - t) * n.cell, M(e.labels[i]), !0, !1);
+		}, d = (e, t) => ({
+			size: 12,
+			weight: e ? 700 : 400,
+			colour: e || !t && l === 1 ? c.ink : c.soft
+		});
+		u(t.rows, n.row, i - o, s.row, (t, n, r, s) => {
+			t < -2 || o + t > i || e.write(a - 7, o + t, I(n, 12, c.font, 122), {
+				...d(r, s),
+				align: "end"
+			});
+		}), u(t.columns, n.column, r - a, s.column, (t, n, i, s) => {
+			t < -2 || a + t > r || e.write(a + t, o - 7, I(n, 12, c.font, o - 12), {
+				...d(i, s),
+				upwards: !0
+			});
+		});
+	}
+	find(e) {
+		let t = this.surface.canvas.getBoundingClientRect();
+		return this.sheet.find(e.clientX - t.left, e.clientY - t.top);
+	}
+	point(e) {
+		(e?.row !== this.pointed?.row || e?.column !== this.pointed?.column) && (this.pointed = e, this.surface.redraw(), this.hearing.point(e));
+	}
+	wheel = (e) => {
+		(e.ctrlKey || e.metaKey) && (e.preventDefault(), this.zoom(Math.exp(-e.deltaY * .01), e.offsetX, e.offsetY));
+	};
+	press = (e) => {
+		this.fingers.set(e.pointerId, e), this.moved = !1, this.surface.canvas.setPointerCapture(e.pointerId);
+	};
+	move = (e) => {
+		let t = this.fingers.get(e.pointerId);
+		if (!t) return this.point(this.find(e));
+		let n = [...this.fingers.values()].filter(({ pointerId: t }) => t !== e.pointerId);
+		if (this.fingers.set(e.pointerId, e), n.length) {
+			let r = (e) => Math.hypot(e.clientX - n[0].clientX, e.clientY - n[0].clientY);
+			this.zoom(r(e) / Math.max(1, r(t)), e.offsetX, e.offsetY), this.moved = !0;
+			return;
+		}
+		let [r, i] = [e.clientX - t.clientX, e.clientY - t.clientY];
+		!this.moved && Math.hypot(r, i) < 4 ? this.fingers.set(e.pointerId, t) : (this.moved = !0, this.sheet.pan(r, i), this.surface.redraw());
+	};
+	release = (e) => {
+		this.fingers.delete(e.pointerId), !this.moved && e.type === "pointerup" && this.hearing.choose(this.find(e) ?? {
+			row: null,
+			column: null
+		});
+	};
+	key = (e) => {
+		let { picture: t, chosen: n } = this;
+		if (!t || e.ctrlKey || e.metaKey || e.altKey) return;
+		let r = {
+			ArrowUp: [-1, 0],
+			ArrowDown: [1, 0],
+			ArrowLeft: [0, -1],
+			ArrowRight: [0, 1]
+		}[e.key];
+		if (r) {
+			let e = (e, t) => Math.max(0, Math.min(t - 1, e)), i = n.row === null ? 0 : e(n.row + r[0], t.weights.rows), a = n.column === null ? 0 : e(n.column + r[1], t.weights.columns);
+			this.hearing.choose({
+				row: i,
+				column: a
+			}), this.sheet.reveal(i, a), this.surface.redraw();
+		} else if (e.key === "+" || e.key === "=") this.zoom(1.5);
+		else if (e.key === "-") this.zoom(1 / 1.5);
+		else if (e.key === "0") this.zoom(null);
+		else if (e.key === "Enter") this.hearing.open();
+		else if (e.key === "Escape") this.hearing.choose({
+			row: null,
+			column: null
+		});
+		else return;
+		e.preventDefault();
+	};
+}, st = class {
+	hearing;
+	surface = new B((e) => this.paint(e));
+	chips = C("div", { class: "mf-chips" });
+	element;
+	picture = null;
+	bitmap = null;
+	loaded = "";
+	chosen = {
+		row: null,
+		column: null
+	};
+	pointed = null;
+	constructor(e, t) {
+		this.hearing = e;
+		let { canvas: n } = this.surface, r = C("div", {
+			class: "mf-patches",
+			tabindex: 0,
+			role: "application",
+			"aria-label": t
+		}, n);
+		this.element = C("div", { class: "mf-stage" }, this.chips, r), r.addEventListener("keydown", this.key), n.addEventListener("click", (e) => this.hearing.choose({
+			row: this.find(e),
+			column: null
+		})), n.addEventListener("dblclick", () => this.hearing.open()), n.addEventListener("pointermove", (e) => this.point(this.find(e))), n.addEventListener("pointerleave", () => this.point(null)), new ResizeObserver(() => this.fit()).observe(this.element);
+	}
+	show(e, t) {
+		this.picture = e, this.chosen = t, this.chips.replaceChildren(...e.rows.labels.flatMap((e, t) => e.special ? [C("button", {
+			type: "button",
+			class: "mf-chip",
+			"data-row": t,
+			onclick: () => this.hearing.choose({
+				row: t,
+				column: null
+			})
+		}, M(e))] : [])), this.load(e.to), this.choose(t), this.fit();
+	}
+	choose(e) {
+		this.chosen = e;
+		let t = this.row();
+		for (let e of this.chips.children) e.setAttribute("aria-pressed", String(Number(e.dataset.row) === t));
+		this.surface.redraw();
+	}
+	size() {
+		let [e, t] = this.grid(), n = Math.max(8, Math.floor(720 / Math.max(e, t)));
+		return {
+			width: t * n,
+			height: e * n
+		};
+	}
+	draw(e) {
+		let { width: t, height: n } = this.size();
+		this.strokes(e, t, n);
+	}
+	grid() {
+		return this.picture?.to.grid ?? [1, 1];
+	}
+	row() {
+		let { picture: e } = this;
+		if (!e) return null;
+		if (this.chosen.row !== null) return this.chosen.row;
+		let t = e.rows.labels.findIndex((e) => e.special);
+		return t >= 0 ? t : null;
+	}
+	async load(e) {
+		let t = e.picture ?? "";
+		if (t === this.loaded) return;
+		this.loaded = t;
+		let [n, r] = t.split(",", 2);
+		/^data:image\/(png|jpeg);base64$/.test(n) && r && (this.bitmap = await createImageBitmap(new Blob([k(r)], { type: n.slice(5, -7) })).catch(() => null), this.surface.redraw());
+	}
+	fit() {
+		let e = this.element.clientWidth;
+		if (!this.picture || !e) return;
+		let [t, n] = this.grid(), r = Math.min(e / n, Math.max(320, Math.min(620, innerHeight - 240)) / t);
+		this.surface.resize(n * r, t * r);
+	}
+	paint(e) {
+		this.picture && this.strokes(new R(e, this.picture.theme.font), this.surface.width, this.surface.height);
+	}
+	strokes(e, t, n) {
+		let { picture: r } = this;
+		if (!r) return;
+		let [i, a] = this.grid(), { weights: o, theme: s } = r, c = this.row(), [l, u] = [t / a, n / i];
+		if (this.bitmap && e.picture(ct(this.bitmap, c === null ? 1 : .55, s.ground), 0, 0, t, n), c !== null && c < o.rows) {
+			let r = ae({
+				rows: i,
+				columns: a,
+				values: this.patches(c, i * a),
+				signs: null
+			}, s, 0, 0, a, i);
+			e.picture(lt(r, this.patches(c, i * a)), 0, 0, t, n);
+		}
+		let d = (t, n, r) => e.frame(t % a * l + 1, Math.floor(t / a) * u + 1, l - 2, u - 2, n, r);
+		this.pointed !== null && d(this.patchOf(this.pointed), s.ink, 1), this.chosen.row !== null && this.patchOf(this.chosen.row) >= 0 && d(this.patchOf(this.chosen.row), s.second, 2.5), e.frame(.5, .5, t - 1, n - 1, v(_(s.scale, 30)), 1);
+	}
+	patches(e, t) {
+		let { weights: n, columns: r } = this.picture, i = new Uint8Array(t), a = 1;
+		return r.labels.forEach((t, r) => {
+			t.special || (a = Math.max(a, n.shares[e * n.columns + r]));
+		}), r.labels.forEach((r, o) => {
+			let s = this.patchOf(o);
+			!r.special && s < t && (i[s] = 255 * n.shares[e * n.columns + o] / a);
+		}), i;
+	}
+	patchOf(e) {
+		let { columns: t, to: n } = this.picture;
+		return (t.labels[e]?.tokens[0] ?? -1) - n.tokens.findIndex(({ special: e }) => !e);
+	}
+	rowOf(e) {
+		let { rows: t, from: n } = this.picture, r = e + n.tokens.findIndex(({ special: e }) => !e), i = t.labelOf[r];
+		return i === void 0 || i < 0 ? null : i;
+	}
+	find(e) {
+		if (!this.picture) return null;
+		let [t, n] = this.grid(), r = this.surface.canvas.getBoundingClientRect(), i = Math.floor((e.clientX - r.left) / r.width * n), a = Math.floor((e.clientY - r.top) / r.height * t);
+		return i >= 0 && a >= 0 && i < n && a < t ? this.rowOf(a * n + i) : null;
+	}
+	point(e) {
+		e !== this.pointed && (this.pointed = e, this.surface.redraw(), this.hearing.point(e === null ? null : {
+			row: this.row(),
+			column: e
+		}));
+	}
+	key = (e) => {
+		if (!this.picture || e.ctrlKey || e.metaKey || e.altKey) return;
+		let [t, n] = this.grid(), r = {
+			ArrowRight: 1,
+			ArrowLeft: -1,
+			ArrowDown: n,
+			ArrowUp: -n
+		};
+		if (e.key in r) {
+			let i = this.chosen.row === null ? -1 : this.patchOf(this.chosen.row), a = i < 0 ? 0 : i + r[e.key];
+			a >= 0 && a < t * n && this.hearing.choose({
+				row: this.rowOf(a),
+				column: null
+			});
+		} else if (e.key === "Escape") this.hearing.choose({
+			row: null,
+			column: null
+		});
+		else return;
+		e.preventDefault();
+	};
+};
+function ct(e, t, n) {
+	let r = document.createElement("canvas");
+	[r.width, r.height] = [e.width, e.height];
+	let i = r.getContext("2d");
+	return i && (i.fillStyle = n, i.fillRect(0, 0, r.width, r.height), i.globalAlpha = t, i.drawImage(e, 0, 0)), r;
+}
+function lt(e, t) {
+	let n = e.getContext("2d");
+	if (!n) return e;
+	let r = n.getImageData(0, 0, e.width, e.height);
+	for (let e = 0; e < t.length; e++) r.data[4 * e + 3] = 30 + .72 * t[e];
+	return n.putImageData(r, 0, 0), e;
+}
+// src/weights/positions.ts
+function ut(e, t) {
+	let { rows: n, columns: r, shares: i, tops: a } = e, o = new Float64Array(2 * t + 1), s = new Uint32Array(2 * t + 1), c = new Float32Array(r);
+	for (let e = 0; e < n; e++) {
+		let l = a[e] / 255, u = e * r;
+		for (let e = 0; e < r; e++) c[e] += i[u + e] * l / n;
+		for (let n = Math.max(0, e - t); n <= Math.min(r - 1, e + t); n++) o[n - e + t] += i[u + n] * l, s[n - e + t]++;
+	}
+	return {
+		offsets: Array.from(o, (e, t) => s[t] ? e / s[t] : null),
+		reach: t,
+		received: c
+	};
+}
+// src/views/positions.ts
+var dt = 16, ft = 150, Y = 12, X = 44, pt = class {
+	surface = new B((e) => this.paint(e));
+	table = C("div", { class: "mf-unseen" });
+	element = C("div", { class: "mf-stage" });
+	picture = null;
+	found = null;
+	constructor(e) {
+		this.surface.canvas.setAttribute("aria-hidden", "true"), this.element.append(this.surface.canvas, this.table), this.surface.canvas.addEventListener("pointermove", (t) => e.point(this.find(t))), this.surface.canvas.addEventListener("pointerleave", () => e.point(null)), new ResizeObserver(() => this.fit()).observe(this.element);
+	}
+	show(e) {
+		this.picture = e, this.found = ut(e.weights, this.reach(e)), this.tell(e, this.found), this.fit();
+	}
+	choose() {}
+	size() {
+		return {
+			width: 760,
+			height: this.height()
+		};
+	}
+	draw(e) {
+		let { width: t, height: n } = this.size();
+		this.picture && e.rectangle(0, 0, t, n, this.picture.theme.ground), this.strokes(e, t);
+	}
+	reach(e) {
+		return Math.max(1, Math.min(dt, Math.max(e.weights.rows, e.weights.columns) - 1));
+	}
+	height() {
+		return 402 + (this.picture && this.picture.columns.labels.length <= 60 ? 96 : 30);
+	}
+	fit() {
+		this.picture && this.element.clientWidth && this.surface.resize(this.element.clientWidth, this.height());
+	}
+	paint(e) {
+		this.picture && this.strokes(new R(e, this.picture.theme.font), this.surface.width);
+	}
+	strokes(e, t) {
+		let { picture: n, found: r } = this;
+		if (!n || !r) return;
+		let { theme: i, words: a, columns: o } = n, s = v(_(i.scale, i.dark ? 165 : 160)), c = v(_(i.scale, 150, !0)), l = (t, n) => e.write(0, t, n, {
+			size: 13,
+			colour: i.ink,
+			weight: 600
+		}), u = (n, r) => {
+			e.rectangle(X, n, t - X, 1, i.rule), e.write(36, n - ft + 6, mt(r), {
+				size: Y,
+				colour: i.soft,
+				align: "end"
+			}), e.write(36, n - 5, "0", {
+				size: Y,
+				colour: i.soft,
+				align: "end"
+			});
+		};
+		l(10, a.offsetsTitle);
+		let d = r.offsets.map((e) => e ?? 0), f = Math.max(1e-9, ...d.map(Math.abs)), p = (t - X) / d.length, m = Math.min(4, p * .2);
+		d.forEach((t, n) => {
+			let a = n - r.reach, o = Math.abs(t) / f * 146;
+			if (o > 0 && e.rectangle(X + n * p + m / 2, 176 - o, p - m, o, t < 0 ? c : s), a % (p < 24 ? 4 : p < 34 ? 2 : 1) == 0) {
+				let t = a > 0 ? `+${a}` : a < 0 ? `−${-a}` : "0";
+				e.write(X + (n + .5) * p, 190, t, {
+					size: Y,
+					colour: a === 0 ? i.ink : i.soft,
+					align: "middle"
+				});
+			}
+		}), u(176, f), l(226, a.receivedTitle);
+		let h = Math.max(1e-9, ...Array.from(r.received, Math.abs)), g = (t - X) / Math.max(1, r.received.length), y = g > 6 ? 2 : 0;
+		r.received.forEach((t, n) => {
+			let r = Math.abs(t) / h * 146;
+			if (e.rectangle(X + n * g + y / 2, 390 - r, Math.max(1, g - y), r, t < 0 ? c : s), o.labels.length > 60 || g < 13) return;
+			let a = I(M(o.labels[n]), Y, i.font, 84);
+			e.write(X + (n + .5) * g, 398, a, {
+				size: Y,
+				colour: i.soft,
+				align: "end",
+				upwards: !0
+			});
+		}), u(390, h);
+	}
+	find(e) {
+		let { found: t } = this;
+		if (!t) return null;
+		let n = this.surface.canvas.getBoundingClientRect();
+		if (e.clientY - n.top < 226) return null;
+		let r = Math.floor((e.clientX - n.left - X) / (n.width - X) * t.received.length);
+		return r >= 0 && r < t.received.length ? {
+			row: null,
+			column: r
+		} : null;
+	}
+	tell(e, t) {
+		let n = C("table", {}, C("caption", {}, e.words.offsetsTitle));
+		t.offsets.forEach((e, r) => {
+			e !== null && n.append(C("tr", {}, C("th", { scope: "row" }, String(r - t.reach)), C("td", {}, e.toFixed(4))));
+		}), this.table.replaceChildren(n);
+	}
+}, mt = (e) => e >= .1 ? e.toFixed(2) : e.toPrecision(1), ht = 16, gt = 30, _t = 760, vt = class {
+	hearing;
+	label;
+	element = C("div", { class: "mf-scroll mf-reading" });
+	picture = null;
+	chosen = {
+		row: null,
+		column: null
+	};
+	fromTokens = [];
+	toTokens = [];
+	constructor(e, t) {
+		this.hearing = e, this.label = t, this.element.addEventListener("keydown", this.key);
+	}
+	show(e, t) {
+		let { rows: n, columns: r, words: i, from: a, to: o } = e, s = this.element.contains(document.activeElement);
+		this.picture = e, this.chosen = t;
+		let c = a === o, [l, u] = this.block(n, this.label, (e) => this.hearing.choose({
+			row: e,
+			column: null
+		}));
+		if (this.fromTokens = u, c) this.toTokens = u, this.element.replaceChildren(l);
+		else {
+			let [e, t] = this.block(r, i.key, (e) => this.hearing.choose({
+				...this.chosen,
+				column: e
+			}));
+			this.toTokens = t;
+			let n = (e) => C("p", { class: "mf-small" }, e);
+			this.element.replaceChildren(n(i.query), l, n(i.key), e);
+		}
+		this.paint(), s && this.current()?.focus();
+	}
+	choose(e) {
+		let t = this.element.contains(document.activeElement);
+		this.chosen = e, this.paint(), t && this.current()?.focus();
+	}
+	current() {
+		return this.fromTokens[this.chosen.row ?? 0];
+	}
+	block(e, t, n) {
+		let r = C("div", {
+			class: "mf-tokens",
+			role: "listbox",
+			"aria-label": t
+		}), i = e.labels.map((t, r) => {
+			let i = C("span", {
+				class: t.special ? "mf-token mf-special" : "mf-token",
+				role: "option",
+				tabindex: -1
+			}, M(t));
+			return i.addEventListener("click", () => n(r)), i.addEventListener("pointerenter", () => this.hearing.point(this.pointing(e, r))), i.addEventListener("pointerleave", () => this.hearing.point(null)), i;
+		});
+		return r.append(...i), [r, i];
+	}
+	pointing(e, t) {
+		return this.chosen.row === null || e === this.picture?.rows && this.fromTokens !== this.toTokens ? {
+			row: t,
+			column: null
+		} : {
+			row: this.chosen.row,
+			column: t
+		};
+	}
+	paint() {
+		let { picture: e, chosen: t } = this;
+		e && (this.fromTokens.forEach((e, n) => {
+			e.tabIndex = n === (t.row ?? 0) ? 0 : -1, e.setAttribute("aria-selected", String(n === t.row));
+		}), this.toTokens.forEach((n, r) => {
+			let [i, a] = this.shade(e, r);
+			n.style.backgroundColor = i, n.style.color = a, n.classList.toggle("mf-chosen", this.toTokens === this.fromTokens ? r === t.row : r === t.column);
+		}), this.toTokens !== this.fromTokens && this.fromTokens.forEach((e, n) => e.classList.toggle("mf-chosen", n === t.row)));
+	}
+	shade(e, t) {
+		let { weights: n, theme: r, brightness: i } = e, { row: a } = this.chosen;
+		if (a === null || a >= n.rows) return ["", ""];
+		let o = a * n.columns + t, s = G(n, a, n.shares[o], i);
+		if (s < 1) return ["", ""];
+		let c = _(r.scale, s, n.signs?.[o] === 1);
+		return [v(c), y(c)];
+	}
+	size() {
+		let e = 0;
+		return this.lay((t, n) => e = n), {
+			width: 792,
+			height: e + gt + 8
+		};
+	}
+	draw(e) {
+		let { picture: t } = this;
+		if (!t) return;
+		let { width: n, height: r } = this.size();
+		e.rectangle(0, 0, n, r, t.theme.ground), this.lay((n, r, i, a, o) => {
+			let [s, c] = this.shade(t, o);
+			s && e.rectangle(n, r - 12, a + 8, 24, s), o === this.chosen.row && e.frame(n, r - 12, a + 8, 24, t.theme.accent, 1.5), e.write(n + 4, r, i, {
+				size: ht,
+				colour: c || t.theme.ink
+			});
+		});
+	}
+	lay(e) {
+		let { picture: t } = this, [n, r] = [16, 31];
+		t?.columns.labels.forEach((i, a) => {
+			let o = M(i), s = F(o, ht, t.theme.font);
+			n + s + 8 > _t && n > 16 && ([n, r] = [16, r + gt]), e(n, r, o, s, a), n += s + 12;
+		});
+	}
+	key = (e) => {
+		let { picture: t, chosen: n } = this;
+		if (!t || e.ctrlKey || e.metaKey || e.altKey) return;
+		let r = t.rows.labels.length - 1, i = n.row ?? -1, a = {
+			ArrowRight: i + 1,
+			ArrowDown: i + 1,
+			ArrowLeft: i - 1,
+			ArrowUp: i - 1,
+			Home: 0,
+			End: r
+		};
+		if (e.key in a) this.hearing.choose({
+			row: Math.max(0, Math.min(r, a[e.key])),
+			column: null
+		});
+		else if (e.key === "Escape") this.hearing.choose({
+			row: null,
+			column: null
+		});
+		else if (e.key === "Enter") this.hearing.open();
+		else return;
+		e.preventDefault();
+	};
+}, yt = class e {
+	labels;
+	length;
+	labelOf;
+	constructor(e, t) {
+		this.labels = e, this.length = t, this.labelOf = new Int32Array(t).fill(-1), e.forEach((e, t) => e.tokens.forEach((e) => this.labelOf[e] = t));
+	}
+	static of(t, n) {
+		let r = [], i = null;
+		return t.tokens.forEach((e, a) => {
+			let o = e.special && !n.specials || a === 0 && !n.first, s = n.words && !e.special && e.word !== null && e.word === i && r.length > 0;
+			if (i = o || e.special ? null : e.word, o) return;
+			if (!s) {
+				let t = e.part ? `${e.part[0]}/${e.part[1]}` : "";
+				r.push({
+					text: e.text,
+					special: e.special,
+					part: t,
+					tokens: [a]
+				});
+				return;
+			}
+			let c = r[r.length - 1];
+			c.tokens.push(a), c.part = "", c.text = bt(t, c.tokens);
+		}), new e(r, t.tokens.length);
+	}
+	get plain() {
+		return this.labels.length === this.length;
+	}
+};
+function bt(e, t) {
+	let n = e.tokens[t[0]].start, r = e.tokens[t[t.length - 1]].end;
+	if (r > n) {
+		let t = St(e).slice(n, r).join("");
+		if (t.trim()) return t;
+	}
+	return t.map((t) => e.tokens[t]).filter(({ part: e }) => !e || e[0] === 1).map(({ text: e }) => e).join("");
+}
+var xt = /* @__PURE__ */ new WeakMap();
+function St(e) {
+	let t = xt.get(e);
+	return t || xt.set(e, t = Array.from(e.text)), t;
+}
+// src/weights/regroup.ts
+function Ct(e, t, n) {
+	if (t.plain && n.plain) return e;
+	let [r, i] = [t.labels.length, n.labels.length], o = new Float32Array(r * i), s = new Float32Array(i);
+	return t.labels.forEach((t, r) => {
+		s.fill(0);
+		for (let r of t.tokens) {
+			let i = e.tops[r] / 255 / t.tokens.length, a = r * e.columns;
+			for (let t = 0; t < e.columns; t++) {
+				let r = n.labelOf[t];
+				r >= 0 && (s[r] += e.shares[a + t] * i);
+			}
+		}
+		o.set(s, r * i);
+	}), a.of(o, r, i);
+}
+// src/panels/legend.ts
+var Z = 128, wt = class {
+	low = C("span", {});
+	high = C("span", {});
+	canvas = C("canvas", {
+		width: Z,
+		height: 1,
+		class: "mf-scale",
+		"aria-hidden": "true"
+	});
+	element = C("div", { class: "mf-small mf-legend" }, this.low, this.canvas, this.high);
+	show(e, t) {
+		let { weights: n, brightness: r, theme: i } = e, a = r === "head" ? O(n.top) : t.strong;
+		this.low.textContent = n.signs ? `−${r === "head" ? a : ""}` : t.weak, this.high.textContent = n.signs ? `+${r === "head" ? a : ""}` : a;
+		let o = this.canvas.getContext("2d");
+		if (!o) return;
+		let s = o.createImageData(Z, 1);
+		for (let e = 0; e < Z; e++) {
+			let t = e / 127, r = n.signs ? _(i.scale, 255 * Math.abs(2 * t - 1), t < .5) : _(i.scale, 255 * t);
+			s.data.set([...r, 255], 4 * e);
+		}
+		o.putImageData(s, 0, 0);
+	}
+}, Tt = class {
+	desk;
+	store;
+	words;
+	open;
+	fail;
+	element;
+	caption = C("p", { class: "mf-caption" });
+	stage = C("div", { class: "mf-view" });
+	readout = C("p", {
+		class: "mf-readout",
+		"aria-live": "polite"
+	});
+	legend = new wt();
+	brightness;
+	views = /* @__PURE__ */ new Map();
+	view = null;
+	viewName = null;
+	picture = null;
+	shown = "";
+	wanted = "";
+	state = null;
+	recording = null;
+	constructor(e, t, n, r, i) {
+		this.desk = e, this.store = t, this.words = n, this.open = r, this.fail = i;
+		let a = (e, t, n) => C("button", {
+			type: "button",
+			class: "mf-quiet",
+			"aria-label": t,
+			title: t,
+			onclick: () => this.view && this.picture && n(this.view, this.picture)
+		}, e), o = () => `${this.recording?.model.name}-${this.state?.attention}-${this.state?.what === "head" ? `${this.state.layer}-${this.state.head}` : this.state?.what}`, s = C("div", {
+			class: "mf-exports",
+			role: "group",
+			"aria-label": n.exporting
+		}, a("SVG", n.exportAs("SVG"), (e, t) => We(e, t, o())), a("PNG", n.exportAs("PNG"), (e, t) => Ge(e, t, o())), a("JSON", n.exportData, (e, t) => this.recording && this.state && Ke(this.recording, this.state, t, o())));
+		this.brightness = new w(n.brightness, (e) => t.set({ brightness: e }));
+		let c = C("div", { class: "mf-row mf-between mf-foot" }, C("div", { class: "mf-row" }, this.legend.element, this.brightness.element), s);
+		this.element = C("div", { class: "mf-pane" }, this.caption, this.stage, this.readout, c);
+	}
+	async show(e, t, r, i, a) {
+		this.state = e, this.recording = t, this.caption.hidden = !a, this.caption.textContent = r ? `${this.words.difference}: ${this.words.differenceHint}` : L(t);
+		let { attention: o, layer: s, head: c, what: l, view: u, target: d, shown: f } = e, p = r ? "head" : e.brightness;
+		this.brightness.set(Je.map((e) => ({
+			value: e,
+			label: this.words.brightnesses[e]
+		})), p), this.brightness.element.hidden = u === "positions" || u === "picture" || r !== null, this.legend.element.hidden = u === "positions";
+		let m = JSON.stringify([
+			t.id,
+			r?.id,
+			o,
+			s,
+			c,
+			l,
+			u,
+			d,
+			e.token,
+			f,
+			p,
+			i.dark
+		]);
+		if (m === this.shown) return this.choose();
+		this.wanted = m, this.stage.setAttribute("aria-busy", "true");
+		try {
+			let [a, s] = await Promise.all([this.desk.weights(t, e), r ? this.desk.weights(r, e) : null]);
+			if (this.wanted !== m) return;
+			let { queries: c, keys: l } = n(t, o), [d, h] = [t.sequences[c], t.sequences[l]], g = yt.of(d, f), _ = d === h ? g : yt.of(h, f), v = Ct(a, g, _);
+			this.picture = {
+				weights: s ? v.minus(Ct(s, g, _)) : v,
+				rows: g,
+				columns: _,
+				from: d,
+				to: h,
+				brightness: p,
+				theme: i,
+				words: this.words
+			}, this.shown = m, this.use(u), this.view?.show(this.picture, this.chosen()), this.legend.show(this.picture, this.words), this.read(this.chosen());
+		} catch (e) {
+			this.wanted === m && this.fail(e);
+		} finally {
+			this.wanted === m && this.stage.removeAttribute("aria-busy");
+		}
+	}
+	label(e, t) {
+		let n = this.picture?.[e], r = n?.labels[n.labelOf[t] ?? -1];
+		return r ? M(r) : "";
+	}
+	choose() {
+		this.view?.choose(this.chosen()), this.read(this.chosen());
+	}
+	chosen() {
+		let { picture: e, state: t } = this, n = (e, t) => {
+			let n = t == null ? -1 : e?.labelOf[t] ?? -1;
+			return n < 0 ? null : n;
+		};
+		return {
+			row: n(e?.rows, t?.query),
+			column: n(e?.columns, t?.key)
+		};
+	}
+	use(e) {
+		let { picture: t } = this;
+		!t || t.rows.labels.length === 0 || t.columns.labels.length === 0 ? (this.view = this.viewName = null, this.stage.replaceChildren(C("p", { class: "mf-small" }, this.words.empty))) : this.viewName !== e && (this.viewName = e, this.view = this.views.get(e) ?? this.make(e), this.views.set(e, this.view), this.stage.replaceChildren(this.view.element));
+	}
+	make(e) {
+		let { words: t } = this, n = {
+			choose: ({ row: e, column: t }) => this.store.set({
+				query: e === null ? null : this.picture?.rows.labels[e]?.tokens[0] ?? null,
+				key: t === null ? null : this.picture?.columns.labels[t]?.tokens[0] ?? null
+			}),
+			point: (e) => this.read(e ?? this.chosen()),
+			open: this.open
+		};
+		return e === "matrix" ? new ot(n, t) : e === "text" ? new vt(n, t.textLabel) : e === "picture" ? new st(n, t.pictureLabel) : e === "positions" ? new pt(n) : new tt(n, t.linesLabel);
+	}
+	read({ row: e, column: t }) {
+		let { picture: n, words: r } = this;
+		if (!n || !this.view) {
+			this.readout.textContent = "";
+			return;
+		}
+		let { weights: i, rows: a, columns: o } = n;
+		if (this.viewName === "positions") {
+			let n = t === null ? 0 : Array.from({ length: i.rows }, (e, n) => i.at(n, t)).reduce((e, t) => e + t, 0) / i.rows;
+			this.readout.textContent = t === null || e !== null ? "" : `${M(o.labels[t])} ${O(n)}`;
+			return;
+		}
+		let s = (e) => M(a.labels[e]), c = (e) => M(o.labels[e]);
+		if (e !== null && t !== null) this.readout.textContent = `${r.looksAt(s(e), c(t))}: ${O(i.at(e, t))}`;
+		else if (e !== null) {
+			let t = i.strongest(e, 5).map((t) => `${c(t)} ${O(i.at(e, t))}`);
+			this.readout.textContent = r.looksAt(s(e), t.join("   "));
+		} else if (t !== null) {
+			let e = Array.from({ length: i.rows }, (e, n) => [i.at(n, t), n]).sort((e, t) => t[0] - e[0]).slice(0, 5).map(([e, t]) => `${s(t)} ${O(e)}`);
+			this.readout.textContent = r.lookedAt(c(t), e.join("   "));
+		} else this.readout.textContent = this.viewName === "picture" ? r.chooseInPicture : r.chooseToken;
+	}
+}, Et = [
+	"head",
+	"rollout",
+	"gradient",
+	"lens",
+	"written"
+], Dt = [
+	"lines",
+	"matrix",
+	"text",
+	"picture",
+	"positions"
+], Ot = class {
+	desk;
+	store;
+	words;
+	fail;
+	element;
+	first;
+	second;
+	whats;
+	views;
+	target;
+	words_;
+	specials;
+	firstToken;
+	difference;
+	differenceNot = C("span", { class: "mf-small" });
+	about = C("p", { class: "mf-small" });
+	title = C("h2", { "aria-live": "polite" });
+	headTools;
+	offNot;
+	offEffects;
+	switchHead;
+	switchLayer;
+	scores = C("dl", { class: "mf-scores" });
+	panes = C("div", { class: "mf-panes" });
+	tools;
+	others = C("div", { class: "mf-others" });
+	lens;
+	written;
+	asked = "";
+	constructor(e, t, r, i, a, o) {
+		this.desk = e, this.store = t, this.words = r, this.fail = o, this.whats = new E(r.what, Et.map((e) => ({
+			value: e,
+			label: r.whats[e]
+		})), (e) => t.set({ what: e })), this.whats.element.classList.add("mf-tabs"), this.views = new E(r.view, Dt.map((e) => ({
+			value: e,
+			label: r.views[e]
+		})), (e) => t.set({ view: e })), this.target = new w(r.target, (e) => e !== "token" && t.set({
+			target: Number(e),
+			token: null
+		}));
+		let s = () => t.state.shown;
+		this.words_ = new T(r.mergeWords, (e) => t.set({ shown: {
+			...s(),
+			words: e
+		} })), this.specials = new T(r.hideSpecials, (e) => t.set({ shown: {
+			...s(),
+			specials: !e
+		} })), this.firstToken = new T(r.hideFirst, (e) => t.set({ shown: {
+			...s(),
+			first: !e
+		} })), this.difference = new T(r.difference, (e) => t.set({ difference: e })), this.switchHead = C("button", {
+			type: "button",
+			class: "mf-button",
+			onclick: () => i([[t.state.layer, t.state.head]])
+		}), this.switchLayer = C("button", {
+			type: "button",
+			class: "mf-button",
+			onclick: () => {
+				let { heads: r } = n(e.recording(t.state.recording), t.state.attention);
+				i(Array.from({ length: r }, (e, n) => [t.state.layer, n]));
+			}
+		});
+		let c = (e, t, n) => C("button", {
+			type: "button",
+			class: "mf-round",
+			"aria-label": t,
+			title: t,
+			onclick: () => this.step(n)
+		}, e);
+		this.headTools = C("div", { class: "mf-row" }, c("←", r.previousHead, -1), c("→", r.nextHead, 1), this.switchHead, this.switchLayer), this.offEffects = C("span", {}, ` ${r.offEffects}`), this.offNot = C("p", { class: "mf-small" }, `${r.offNot} `, C("code", {}, ze), this.offEffects), this.tools = C("div", { class: "mf-row mf-tools" }, this.views.element, this.target.element, this.words_.element, this.specials.element, this.firstToken.element, this.difference.element, this.differenceNot), this.first = new Tt(e, t, r, a, o), this.second = new Tt(e, t, r, a, o), this.lens = new Fe(r), this.written = new je(r, (e) => t.set({
+			what: "gradient",
+			token: e,
+			query: e - 1,
+			key: null
+		})), this.element = C("section", {
+			class: "mf-card mf-stagecard",
+			"aria-label": r.attention
+		}, this.whats.element, C("div", { class: "mf-row mf-between mf-heading" }, this.title, this.headTools), this.scores, this.offNot, this.about, this.tools, this.panes, this.others);
+	}
+	show(e, t, i, a, o) {
+		let { words: s } = this, c = n(t, e.attention), l = e.what === "head" || e.what === "rollout" || e.what === "gradient";
+		this.whats.set(e.what, (e) => kt(t, c, e)), this.views.set(e.view, (e) => Q(t, c).includes(e));
+		let u = e.off.some(([t, n, r]) => t === c.name && n === e.layer && r === e.head), d = e.off.filter(([t, n]) => t === c.name && n === e.layer).length;
+		this.title.textContent = e.what === "head" ? s.headName(e.layer, e.head) : s.whats[e.what], this.headTools.hidden = e.what !== "head", this.switchHead.hidden = this.switchLayer.hidden = !r(t, "off"), this.offNot.hidden = r(t, "off") || e.what !== "head", this.offEffects.hidden = !r(t, "effects", c.name), this.switchHead.textContent = u ? s.switchOn : s.switchOff, this.switchHead.setAttribute("aria-pressed", String(u)), this.switchLayer.textContent = d === c.heads ? s.switchLayerOn : s.switchLayerOff, this.scores.replaceChildren(...e.what === "head" ? At(c, e, s) : []), this.about.textContent = s.abouts[e.what], this.about.hidden = !s.abouts[e.what], this.tools.hidden = this.panes.hidden = !l, this.others.hidden = l, l ? this.weigh(e, t, i, c, o) : e.what === "written" ? (this.others.replaceChildren(this.written.element), this.written.show(t, a, o, (e) => r(t, "gradient", c.name) && this.desk.has("gradient", {
+			recording: t.id,
+			attention: c.name,
+			token: e
+		}))) : this.askLens(e, t, o);
+	}
+	weigh(e, t, n, r, a) {
+		let { words: o } = this, s = Q(t, r).includes("picture");
+		this.words_.set(e.shown.words), this.words_.element.hidden = s, this.specials.set(!e.shown.specials), this.firstToken.set(!e.shown.first), this.firstToken.element.hidden = s, this.target.element.hidden = e.what !== "gradient";
+		let c = (t.prediction?.labels ?? []).map((e, t) => ({
+			value: String(t),
+			label: j(e)
+		})), l = (e) => this.desk.has("gradient", {
+			recording: t.id,
+			attention: r.name,
+			target: Number(e)
+		}), u = e.what === "gradient" ? c.filter(({ value: e }) => l(e)) : [], { token: d } = e;
+		if (d !== null && t.written) {
+			let e = j(t.sequences[t.written.sequence].tokens[d]?.text ?? "");
+			u.push({
+				value: "token",
+				label: o.tokenNumber(e, d)
+			});
+		}
+		this.target.set(u, d === null ? String(e.target) : "token");
+		let f = n !== null && i(t, n, r.name);
+		this.difference.element.hidden = n === null, this.difference.set(e.difference && f, !f), this.differenceNot.textContent = n !== null && !f ? o.differenceNot : "";
+		let p = e.difference && f, m = n !== null && !p;
+		this.panes.classList.toggle("mf-two", m), m === this.panes.contains(this.second.element) && this.panes.contains(this.first.element) || this.panes.replaceChildren(this.first.element, ...m ? [this.second.element] : []), this.first.show(e, t, p ? n : null, a, n !== null), m && n.attentions.some(({ name: e }) => e === r.name) && this.second.show(e, n, null, a, !0);
+	}
+	askLens(e, t, n) {
+		this.others.contains(this.lens.element) || this.others.replaceChildren(this.lens.element);
+		let r = `${t.id} ${n.dark}`;
+		this.asked !== r && (this.asked = r, this.desk.ask("lens", { recording: t.id }).then((i) => this.asked === r && this.lens.show(t, i, n, e.query), (e) => {
+			this.asked = "", this.fail(e);
+		}));
+	}
+	step(e) {
+		let { state: t } = this.store, { heads: r, layers: i } = n(this.desk.recording(t.recording), t.attention), a = (t.layer * r + t.head + e + i * r) % (i * r);
+		this.store.set({
+			layer: Math.floor(a / r),
+			head: a % r
+		});
+	}
+};
+function Q(e, t) {
+	return t.queries === t.keys && e.sequences[t.keys].grid ? [
+		"picture",
+		"lines",
+		"matrix",
+		"positions"
+	] : [
+		"lines",
+		"matrix",
+		"text",
+		"positions"
+	];
+}
+function kt(e, t, n) {
+	return n === "head" ? !0 : n === "written" ? e.written !== null : r(e, n, n === "lens" ? void 0 : t.name);
+}
+function At(t, n, r) {
+	return e.flatMap((e) => {
+		let i = t.scores[e], a = i?.[n.layer]?.[n.head];
+		if (!i || a == null) return [];
+		let o = i.flat(), s = 1 + o.filter((e) => (e ?? -Infinity) > a).length, c = o.length >= 8 && s <= Math.ceil(o.length * .03);
+		return [C("div", { class: c ? "mf-high" : "" }, C("dt", {}, r.scores[e]), C("dd", { title: r.rank(s, o.length) }, e === "entropy" || e === "distance" ? a.toFixed(2) : O(a)), c && C("dd", { class: "mf-rank" }, r.rank(s, o.length)))];
+	});
+}
+// src/start.ts
+var jt = ({ language: e }) => e || ((navigator.language || "").startsWith("ko") ? "ko" : "en");
+function Mt(e, t) {
+	let r = e.attentions.find(({ queries: e, keys: t }) => e !== t)?.name, i = n(e, t.attention ?? r ?? ""), a = Q(e, i), o = e.sequences[i.queries].tokens.length;
+	return {
+		recording: e.id,
+		other: null,
+		difference: !1,
+		attention: i.name,
+		layer: Math.min(t.layer ?? 0, i.layers - 1),
+		head: Math.min(t.head ?? 0, i.heads - 1),
+		what: "head",
+		view: t.view && a.includes(t.view) ? t.view : a[0] === "lines" && o > 64 ? "matrix" : a[0],
+		query: null,
+		key: null,
+		shown: {
+			words: !1,
+			specials: !0,
+			first: !0
+		},
+		brightness: "row",
+		order: "layer",
+		reverse: !1,
+		onlyLayer: null,
+		atLeast: 0,
+		off: [],
+		target: 0,
+		token: null
+	};
+}
+// src/state.ts
+var Nt = class {
+	current;
+	listeners = /* @__PURE__ */ new Set();
+	constructor(e) {
+		this.current = e;
+	}
+	get state() {
+		return this.current;
+	}
+	set(e) {
+		let t = this.current;
+		this.current = {
+			...t,
+			...e
+		};
+		for (let e of [...this.listeners]) e(this.current, t);
+	}
+	listen(e) {
+		this.listeners.add(e);
+	}
+}, Pt = class {
 	desk;
 	root = C("div", { class: "mf-viewer" });
 	alert = C("div", {
@@ -2894,18 +3033,14 @@ var Ct = {
 	panels;
 	theme;
 	kind = "";
-	moved = /* @__PURE__ */ new Map();
-	movedFor = "";
-	waiting = !1;
+	movements;
 	effects = /* @__PURE__ */ new Map();
 	pairShown = "";
 	constructor(e, t, n) {
-		this.desk = t;
-		let r = n.language || ((navigator.language || "").startsWith("ko") ? "ko" : "en");
-		this.setting = {
-			language: r,
+		this.desk = t, this.setting = {
+			language: jt(n),
 			theme: n.theme ?? "auto"
-		}, this.store = new bt(Et(t.recordings[0], n)), e.replaceChildren(this.root), this.theme = this.dress(), this.panels = this.build(), this.store.listen((e, t) => {
+		}, this.movements = new Te(t, () => this.show(), (e) => this.fail(e)), this.store = new Nt(Mt(t.recordings[0], n)), e.replaceChildren(this.root), this.theme = this.dress(), this.panels = this.build(), this.store.listen((e, t) => {
 			(e.recording !== t.recording || e.attention !== t.attention) && this.settle(e, t), this.show();
 		}), this.stopListening = re(() => this.redress()), this.show();
 	}
@@ -2913,7 +3048,7 @@ var Ct = {
 		this.stopListening(), this.root.remove();
 	}
 	get words() {
-		return Ct[this.setting.language];
+		return Be[this.setting.language];
 	}
 	dress() {
 		let e = ne(this.setting.theme);
@@ -2926,11 +3061,11 @@ var Ct = {
 		let { desk: e, store: t, words: n } = this;
 		this.root.lang = this.setting.language, this.root.setAttribute("role", "region"), this.root.setAttribute("aria-label", n.viewer), this.kind = e.recording(t.state.recording).attentions.map(({ name: e }) => e).join(" "), this.pairShown = "";
 		let r = (e) => this.fail(e), i = (e) => this.toggle(e), a = {
-			header: new xe(e, t, n, this.setting, (e) => this.change(e), (e) => this.record(e)),
-			heads: new ge(t, n, e.recording(t.state.recording), i),
-			stage: new _t(e, t, n, i, () => this.panels.pair.element.scrollIntoView({ block: "nearest" }), r),
-			prediction: new _e(n, (e) => this.switch(e, !1)),
-			pair: new Ee(n)
+			header: new we(e, t, n, this.setting, (e) => this.change(e), (e) => this.record(e)),
+			heads: new ye(t, n, e.recording(t.state.recording), i),
+			stage: new Ot(e, t, n, i, () => this.panels.pair.element.scrollIntoView({ block: "nearest" }), r),
+			prediction: new be(n, (e) => this.switch(e, !1)),
+			pair: new Ae(n)
 		}, o = C("div", { class: "mf-side" }, a.heads.element, a.prediction.element), s = C("div", { class: "mf-main" }, a.stage.element, a.pair.element);
 		return this.root.replaceChildren(a.header.element, this.alert, C("div", { class: "mf-columns" }, o, s)), a;
 	}
@@ -2943,15 +3078,15 @@ var Ct = {
 	show() {
 		let { desk: e, store: t, theme: r } = this, { state: i } = t, a = e.recording(i.recording), o = i.other === null ? null : e.recording(i.other);
 		a.attentions.map(({ name: e }) => e).join(" ") !== this.kind && (this.panels = this.build());
-		let s = n(a, i.attention), { header: c, heads: l, stage: u, prediction: d } = this.panels;
-		this.askOff(i, a, o), i.order === "change" && this.askEffects(a, s.name);
-		let f = this.effects.get(`${a.id} ${s.name}`) ?? null;
-		c.show(i, a), l.show(i, a, o, f, r);
-		let p = (e) => i.off.length ? this.moved.get(e.id) ?? null : null;
-		u.show(i, a, o, p(a)?.written ?? null, r), d.show([a, ...o ? [o] : []].map((e) => ({
+		let s = n(a, i.attention), { header: c, heads: l, stage: u, prediction: d } = this.panels, f = [a, ...o ? [o] : []];
+		this.movements.ask(i.off, f), i.order === "change" && this.askEffects(a, s.name);
+		let p = this.effects.get(`${a.id} ${s.name}`) ?? null;
+		c.show(i, a), l.show(i, a, o, p, r);
+		let m = (e) => i.off.length ? this.movements.of(e) : null;
+		u.show(i, a, o, m(a)?.written ?? null, r), d.show(f.map((e) => ({
 			recording: e,
-			moved: p(e)
-		})), i.off, this.waiting), this.showPair(i, a);
+			moved: m(e)
+		})), i.off, this.movements.waiting), this.showPair(i, a);
 	}
 	settle(e, t) {
 		let r = this.desk.recording(e.recording), i = n(r, e.attention), a = [i.queries, i.keys].map((e) => r.sequences[e].tokens.length), o = Q(r, i);
@@ -2962,7 +3097,7 @@ var Ct = {
 			query: e.query !== null && e.query < a[0] ? e.query : null,
 			key: e.key !== null && e.key < a[1] ? e.key : null,
 			other: e.other === e.recording ? t.recording === e.recording ? null : t.recording : e.other,
-			what: vt(r, i, e.what) ? e.what : "head",
+			what: kt(r, i, e.what) ? e.what : "head",
 			view: o.includes(e.view) ? e.view : o[0],
 			onlyLayer: null,
 			token: null,
@@ -2983,16 +3118,6 @@ var Ct = {
 	switch(e, n) {
 		let r = this.store.state.off.filter((n) => !e.some((e) => t(n, e)));
 		this.store.set({ off: n ? [...r, ...e] : r });
-	}
-	askOff(e, t, n) {
-		let i = [t, ...n ? [n] : []].filter((e) => r(e, "off")), a = JSON.stringify([i.map(({ id: e }) => e), e.off]);
-		if (a === this.movedFor || (this.movedFor = a, this.waiting = e.off.length > 0, !this.waiting)) return;
-		let o = (t) => e.off.filter(([e]) => t.attentions.some((t) => t.name === e));
-		Promise.all(i.map(async (e) => [e.id, await this.desk.off(e, o(e))])).then((e) => {
-			this.movedFor === a && (this.moved = new Map(e), this.waiting = !1, this.show());
-		}, (e) => {
-			this.waiting = !1, this.fail(e);
-		});
 	}
 	askEffects(e, t) {
 		let n = `${e.id} ${t}`;
@@ -3021,7 +3146,7 @@ var Ct = {
 			r(t, "pair", e.attention)
 		]);
 		if (l === this.pairShown || e.what !== "head") return;
-		if (this.pairShown = l, !r(t, "pair", e.attention)) return i.empty(this.words.pairNot);
+		if (this.pairShown = l, !r(t, "pair", e.attention)) return this.desk.live || t.model.kind === "recurrent" ? i.empty(this.words.pairNot) : i.empty(this.words.pairNotHere, ze);
 		if (o === null || s === null) return i.empty(this.words.pairHint);
 		let u = n(t, e.attention), d = (e, n) => t.sequences[e].tokens[n]?.text ?? "";
 		this.desk.ask("pair", c).then((e) => {
@@ -3048,7 +3173,7 @@ var Ct = {
 		}
 	}
 	reason(e) {
-		return e instanceof s ? `${e.message}: ${this.words.notHere}` : Tt(e);
+		return e instanceof s ? `${e.message}: ${this.words.notHere}` : e instanceof Error ? e.message : String(e);
 	}
 	fail(e) {
 		this.alert.hidden = !1;
@@ -3060,53 +3185,27 @@ var Ct = {
 		}, "×");
 		this.alert.replaceChildren(C("span", {}, `${this.words.failed}: ${this.reason(e)}`), t);
 	}
-}, Tt = (e) => e instanceof Error ? e.message : String(e);
-function Et(e, t) {
-	let r = n(e, t.attention ?? ""), i = Q(e, r), a = e.sequences[r.queries].tokens.length;
-	return {
-		recording: e.id,
-		other: null,
-		difference: !1,
-		attention: r.name,
-		layer: Math.min(t.layer ?? 0, r.layers - 1),
-		head: Math.min(t.head ?? 0, r.heads - 1),
-		what: "head",
-		view: t.view && i.includes(t.view) ? t.view : i[0] === "lines" && a > 64 ? "matrix" : i[0],
-		query: null,
-		key: null,
-		shown: {
-			words: !1,
-			specials: !0,
-			first: !0
-		},
-		brightness: "row",
-		order: "layer",
-		reverse: !1,
-		onlyLayer: null,
-		atLeast: 0,
-		off: [],
-		target: 0,
-		token: null
-	};
-}
-async function Dt(e, t, n) {
-	let r = Ct[n.language || ((navigator.language || "").startsWith("ko") ? "ko" : "en")], i = (t) => e.replaceChildren(C("p", {
+};
+// src/opening.ts
+async function Ft(e, t, n) {
+	let r = Be[jt(n)], i = (t) => e.replaceChildren(C("p", {
 		class: "mf-viewer mf-wait",
 		role: "status"
 	}, t));
 	i(r.loading);
 	try {
 		let a = (await t.ask("recordings", {})).filter(({ attentions: e }) => e.length > 0);
-		if (a.length) return new wt(e, new f(t, a), n);
+		if (a.length) return new Pt(e, new f(t, a), n);
 		i(r.noRecordings);
 	} catch (e) {
-		i(`${r.failed}: ${Tt(e)}`);
+		i(`${r.failed}: ${e instanceof Error ? e.message : String(e)}`);
 	}
 	return null;
 }
 // src/source/http.ts
-var Ot = class {
+var It = class {
 	base;
+	live = !0;
 	constructor(e = "") {
 		this.base = e;
 	}
@@ -3126,8 +3225,9 @@ var Ot = class {
 		let r = await n.json().catch(() => null);
 		throw new o(typeof r?.error == "string" ? r.error : `${e}: ${n.status}`);
 	}
-}, kt = class {
+}, Lt = class {
 	model;
+	live = !0;
 	waiting = /* @__PURE__ */ new Map();
 	last = 0;
 	constructor(e) {
@@ -3167,24 +3267,24 @@ var Ot = class {
 // src/index.ts
 function $(e, t, n = {}) {
 	let r = null, i = !1;
-	return Dt(e, t, n).then((e) => {
+	return Ft(e, t, n).then((e) => {
 		r = e, i && r?.close();
 	}), () => {
 		i = !0, r?.close();
 	};
 }
-function At({ model: e, el: t }) {
-	let n = new kt(e), r = $(t, n, { language: e.get("language") ?? "" });
+function Rt({ model: e, el: t }) {
+	let n = new Lt(e), r = $(t, n, { language: e.get("language") ?? "" });
 	return () => {
 		r(), n.close();
 	};
 }
-var jt = { render: At };
+var zt = { render: Rt };
 for (let e of document.querySelectorAll("[data-viewer]")) {
-	let t = e.dataset.viewer === "embedded" ? new se(document) : new Ot(e.dataset.base), { language: n, theme: r } = e.dataset;
+	let t = e.dataset.viewer === "embedded" ? new ue(document) : new It(e.dataset.base), { language: n, theme: r } = e.dataset;
 	$(e, t, {
 		language: n,
 		theme: r
 	});
 }
-export { se as EmbeddedSource, Ot as HttpSource, kt as WidgetSource, jt as default, $ as mount };
+export { ue as EmbeddedSource, It as HttpSource, Lt as WidgetSource, zt as default, $ as mount };

@@ -25,6 +25,7 @@ export class HeadsPanel {
   private readonly count = element("p", { class: "mf-small", "aria-live": "polite" });
   private readonly grid = element("div", { class: "mf-heads", role: "grid" });
   private readonly clickOff: Check;
+  private readonly hint = element("p", { class: "mf-small mf-hint" });
   private cells = new Map<string, Cell>();
   private clicking = false;
   private built = "";
@@ -60,7 +61,7 @@ export class HeadsPanel {
       element("div", { class: "mf-row" }, this.reverse.element, this.slider),
       this.grid,
       this.clickOff.element,
-      element("p", { class: "mf-small mf-hint" }, words.headsHint),
+      this.hint,
     );
   }
 
@@ -84,6 +85,7 @@ export class HeadsPanel {
     this.atLeast.value = String(state.atLeast);
     const switching = can(recording, "off");
     this.clickOff.element.hidden = !switching;
+    this.hint.textContent = switching ? `${words.headsHint} ${words.headsHintOff}` : words.headsHint;
 
     this.build(recording, attention);
     const scores = scoreOf(attention, state.order, state.order === "change" ? effects : differs);

@@ -54,10 +54,11 @@ export class PairPanel {
     this.empty(words.pairHint);
   }
 
-  empty(note: string): void {
+  /** @param command what would show it */
+  empty(note: string, command = ""): void {
     this.pair = null;
     this.title.textContent = this.words.pair;
-    this.note.textContent = note;
+    this.note.replaceChildren(note, ...(command ? [" ", element("code", {}, command)] : []));
     this.body.hidden = true;
     this.arrangement.element.hidden = true;
   }

@@ -7,7 +7,7 @@ import type { State, Store, ViewName, What } from "../state";
 import { LensView } from "../views/lens";
 import { percent } from "../views/view";
 import { WrittenView } from "../views/written";
-import type { Words } from "../words";
+import { COMMAND, type Words } from "../words";
 import { Pane } from "./pane";
 
 const WHATS: What[] = ["head", "rollout", "gradient", "lens", "written"];
@@ -29,6 +29,8 @@ export class StagePanel {
   private readonly about = element("p", { class: "mf-small" });
   private readonly title = element("h2", { "aria-live": "polite" });
   private readonly headTools: HTMLElement;
+  private readonly offNot: HTMLElement;
+  private readonly offEffects: HTMLElement;
   private readonly switchHead: HTMLButtonElement;
   private readonly switchLayer: HTMLButtonElement;
   private readonly scores = element("dl", { class: "mf-scores" });
@@ -68,6 +70,8 @@ export class StagePanel {
     const step = (sign: string, label: string, by: number) =>
       element("button", { type: "button", class: "mf-round", "aria-label": label, title: label, onclick: () => this.step(by) }, sign);
     this.headTools = element("div", { class: "mf-row" }, step("←", words.previousHead, -1), step("→", words.nextHead, 1), this.switchHead, this.switchLayer);
+    this.offEffects = element("span", {}, ` ${words.offEffects}`);
+    this.offNot = element("p", { class: "mf-small" }, `${words.offNot} `, element("code", {}, COMMAND), this.offEffects);
     this.tools = element(
       "div",
       { class: "mf-row mf-tools" },
@@ -92,6 +96,7 @@ export class StagePanel {
       this.whats.element,
       element("div", { class: "mf-row mf-between mf-heading" }, this.title, this.headTools),
       this.scores,
+      this.offNot,
       this.about,
       this.tools,
       this.panes,
@@ -109,8 +114,9 @@ export class StagePanel {
     const offInLayer = state.off.filter(([name, layer]) => name === attention.name && layer === state.layer).length;
     this.title.textContent = state.what === "head" ? words.headName(state.layer, state.head) : words.whats[state.what];
     this.headTools.hidden = state.what !== "head";
-    for (const button of [this.switchHead, this.switchLayer]) button.disabled = !can(recording, "off");
-    this.switchHead.title = this.switchLayer.title = can(recording, "off") ? "" : words.offNot;
+    this.switchHead.hidden = this.switchLayer.hidden = !can(recording, "off");
+    this.offNot.hidden = can(recording, "off") || state.what !== "head";
+    this.offEffects.hidden = !can(recording, "effects", attention.name);
     this.switchHead.textContent = isOff ? words.switchOn : words.switchOff;
     this.switchHead.setAttribute("aria-pressed", String(isOff));
     this.switchLayer.textContent = offInLayer === attention.heads ? words.switchLayerOn : words.switchLayerOff;

@@ -2,6 +2,8 @@ import { Refusal, type Answers, type LayerWanted, type Parameters, type Question
 
 /** Asks the local server that wrote the page. */
 export class HttpSource implements Source {
+  readonly live = true;
+
   constructor(private readonly base = "") {}
 
   async ask<Q extends Question>(question: Q, parameters: Parameters): Promise<Answers[Q]> {

@@ -6,7 +6,8 @@ export interface Pair {
   key: number[];
   products: number[];
   score: number;
-  added: number;
+  /** null where a position rule forbids the pair. */
+  added: number | null;
   weight: number;
 }
 
@@ -41,6 +42,8 @@ export interface LayerWanted {
 }
 
 export interface Source {
+  /** Whether a model answers; an exported file has none. */
+  readonly live: boolean;
   /** Whether a question of `can` has an answer for these parameters; all have, where it is left out. */
   has?(question: Question, parameters: Parameters): boolean;
   ask<Q extends Question>(question: Q, parameters: Parameters): Promise<Answers[Q]>;

@@ -22,6 +22,7 @@ interface Waiting {
 
 /** Asks the notebook's kernel, one numbered message a question. */
 export class WidgetSource implements Source {
+  readonly live = true;
   private readonly waiting = new Map<number, Waiting>();
   private last = 0;
 

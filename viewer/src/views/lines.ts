@@ -1,20 +1,8 @@
 import { CanvasPen, type Pen } from "../draw/pen";
-import { fitted, lettered, widthOf } from "../draw/lettering";
-import { colour, css } from "../draw/scale";
 import { Surface } from "../draw/surface";
 import { element } from "../element";
-import type { Axis } from "../weights/axis";
-import { strength } from "../weights/pyramid";
+import { ROW, Strands, TOP, type Side } from "./strands";
 import type { Chosen, Hearing, Picture, Size, View } from "./view";
-
-const ROW = 25;
-const TOP = 30;
-const LETTERS = 13.5;
-/** A row draws no more lines than the eye can tell apart. */
-const EACH = 40;
-const FAINTEST = 0.03;
-
-type Side = "row" | "column";
 
 /** Two columns of tokens, and a line from each to what it looks at. Only what is in sight is drawn. */
 export class LinesView implements View {
@@ -25,8 +13,7 @@ export class LinesView implements View {
   private chosen: Chosen = { row: null, column: null };
   private pointed: Chosen | null = null;
   private side: Side = "row";
-  private strongest: number[][] = [];
-  private incoming: number[][] | null = null;
+  private readonly strands = new Strands();
 
   constructor(
     private readonly hearing: Hearing,
@@ -48,8 +35,7 @@ export class LinesView implements View {
     this.picture = picture;
     this.chosen = chosen;
     this.pointed = null;
-    this.strongest = [];
-    this.incoming = null;
+    this.strands.clear();
     this.space.style.height = `${this.size().height}px`;
     this.fit();
   }
@@ -61,24 +47,15 @@ export class LinesView implements View {
 
   size(): Size {
     const count = this.picture ? Math.max(this.picture.rows.labels.length, this.picture.columns.labels.length) : 0;
-    const width = this.picture ? this.across(this.picture) : 320;
+    const width = this.picture ? this.strands.across(this.picture, this.surface.width) : 320;
     return { width, height: TOP + count * ROW + 8 };
   }
 
   draw(pen: Pen): void {
-    if (this.picture) this.strokes(pen, this.picture, this.across(this.picture), 0, Infinity, true);
-  }
-
-  private across(picture: Picture): number {
-    const longest = Math.max(...[picture.rows, picture.columns].map((axis) => this.widest(axis, picture.theme.font)));
-    return Math.min(Math.max(this.surface.width, 320), Math.round(2 * (longest + 30) + 460));
-  }
-
-  private widest(axis: Axis, font: string): number {
-    let width = 40;
-    // Enough of a long text to know how wide its tokens are.
-    for (const label of axis.labels.slice(0, 400)) width = Math.max(width, widthOf(lettered(label), LETTERS, font));
-    return Math.min(width, 220);
+    if (!this.picture) return;
+    const { width, height } = this.size();
+    pen.rectangle(0, 0, width, height, this.picture.theme.ground);
+    this.strands.draw(pen, this.picture, width, 0, Infinity, this.chosen, true);
   }
 
   private fit(): void {
@@ -90,106 +67,11 @@ export class LinesView implements View {
     const { picture } = this;
     if (!picture) return;
     const from = this.element.scrollTop;
-    const width = this.across(picture);
+    const width = this.strands.across(picture, this.surface.width);
     context.save();
     context.translate(Math.floor((this.surface.width - width) / 2), -from);
-    this.strokes(new CanvasPen(context, picture.theme.font), picture, width, from, from + this.surface.height, false);
+    this.strands.draw(new CanvasPen(context, picture.theme.font), picture, width, from, from + this.surface.height, this.pointed ?? this.chosen, false);
     context.restore();
-  }
-
-  private strokes(pen: Pen, picture: Picture, width: number, top: number, bottom: number, whole: boolean): void {
-    const { rows, columns, theme, words } = picture;
-    const gutter = this.gutter(picture, width);
-    const first = Math.max(0, Math.floor((top - TOP) / ROW));
-    const last = (axis: Axis) => Math.min(axis.labels.length - 1, Math.ceil((bottom - TOP) / ROW));
-    if (whole) pen.rectangle(0, 0, width, this.size().height, theme.ground);
-    const focus = whole ? this.chosen : (this.pointed ?? this.chosen);
-
-    if (focus.row !== null) this.outgoing(pen, picture, width, gutter, focus.row, 160, focus.column);
-    else if (focus.column !== null) this.arriving(pen, picture, width, gutter, focus.column);
-    else for (let row = first; row <= last(rows); row++) this.outgoing(pen, picture, width, gutter, row, EACH, null);
-
-    this.tint(pen, picture, width, gutter, focus, first, Math.max(last(rows), last(columns)));
-    const letter = (axis: Axis, index: number, side: Side) => {
-      const label = axis.labels[index];
-      const text = fitted(lettered(label), LETTERS, theme.font, gutter - 22);
-      const on = focus[side] === index;
-      const shade = this.shadeOf(picture, focus, index, side);
-      const ink = shade > 150 ? (theme.dark ? "#10141b" : "#ffffff") : label.special ? theme.soft : theme.ink;
-      const writing = { size: LETTERS, colour: ink, weight: on ? 700 : 400 };
-      const y = TOP + index * ROW + ROW / 2;
-      if (side === "row") pen.write(gutter - 10, y, text, { ...writing, align: "end" });
-      else pen.write(width - gutter + 10, y, text, writing);
-    };
-    for (let index = first; index <= last(rows); index++) letter(rows, index, "row");
-    for (let index = first; index <= last(columns); index++) letter(columns, index, "column");
-    // The headings stand above the first tokens and stay in sight.
-    const above = whole ? 0 : top;
-    pen.rectangle(0, above, width, TOP - 4, theme.ground);
-    pen.write(gutter - 10, above + 13, words.query, { size: 12, colour: theme.soft, align: "end" });
-    pen.write(width - gutter + 10, above + 13, words.key, { size: 12, colour: theme.soft });
-  }
-
-  private outgoing(pen: Pen, picture: Picture, width: number, gutter: number, row: number, count: number, only: number | null): void {
-    if (row >= picture.weights.rows) return;
-    const cached = count === EACH ? this.strongest[row] : undefined;
-    const found = cached ?? picture.weights.strongest(row, count);
-    if (count === EACH) this.strongest[row] = found;
-    for (let i = found.length - 1; i >= 0; i--) this.stroke(pen, picture, width, gutter, row, found[i], only !== null && only !== found[i], count === EACH);
-  }
-
-  private arriving(pen: Pen, picture: Picture, width: number, gutter: number, column: number): void {
-    this.incoming ??= [];
-    this.incoming[column] ??= heaviestRows(picture, column, 160);
-    for (const row of this.incoming[column]) this.stroke(pen, picture, width, gutter, row, column, false);
-  }
-
-  private stroke(pen: Pen, picture: Picture, width: number, gutter: number, row: number, column: number, faint: boolean, overview = false): void {
-    const { theme, weights } = picture;
-    // Without a choice, rows that spread their weight are fainter; else they would bury the others.
-    const strong = this.shareOf(picture, row, column) * (overview ? Math.sqrt(Math.min(1, weights.tops[row])) : 1);
-    if (strong < FAINTEST) return;
-    const y = (index: number) => TOP + index * ROW + ROW / 2;
-    const below = weights.signs?.[row * weights.columns + column];
-    const hue = css(colour(theme.scale, theme.dark ? 175 : 165, below === 1));
-    pen.curve(gutter, y(row), width - gutter, y(column), hue, 0.8 + 2.6 * strong, (faint ? 0.25 : 1) * (0.08 + 0.87 * strong));
-  }
-
-  private shareOf(picture: Picture, row: number, column: number): number {
-    const { weights, brightness } = picture;
-    return strength(weights, row, weights.shares[row * weights.columns + column], brightness) / 255;
-  }
-
-  private shadeOf(picture: Picture, focus: Chosen, index: number, side: Side): number {
-    if (focus.row !== null && side === "column" && focus.row < picture.weights.rows) return 255 * this.shareOf(picture, focus.row, index);
-    if (focus.row === null && focus.column !== null && side === "row") return 255 * this.shareOf(picture, index, focus.column);
-    return 0;
-  }
-
-  private tint(pen: Pen, picture: Picture, width: number, gutter: number, focus: Chosen, first: number, last: number): void {
-    const { theme, weights } = picture;
-    const chip = (side: Side, index: number, fill: string) =>
-      pen.rectangle(side === "row" ? 2 : width - gutter + 2, TOP + index * ROW + 1, gutter - 4, ROW - 2, fill);
-    const [side, count] = focus.row !== null ? (["column", weights.columns] as const) : (["row", weights.rows] as const);
-    if (focus.row !== null || focus.column !== null) {
-      for (let index = first; index <= Math.min(last, count - 1); index++) {
-        const shade = this.shadeOf(picture, focus, index, side);
-        const [row, column] = focus.row !== null ? [focus.row, index] : [index, focus.column ?? 0];
-        const below = weights.signs?.[row * weights.columns + column] === 1;
-        if (shade > 2) chip(side, index, css(colour(theme.scale, shade, below)));
-      }
-    }
-    for (const end of ["row", "column"] as const) {
-      const index = focus[end];
-      if (index === null) continue;
-      const x = end === "row" ? 2 : width - gutter + 2;
-      pen.frame(x + 0.5, TOP + index * ROW + 1.5, gutter - 5, ROW - 3, theme.accent, 1.5);
-    }
-  }
-
-  private gutter(picture: Picture, width: number): number {
-    const longest = Math.max(this.widest(picture.rows, picture.theme.font), this.widest(picture.columns, picture.theme.font));
-    return Math.min(longest + 24, width * 0.36);
   }
 
   private find(event: MouseEvent): [Side, number] | null {
@@ -258,10 +140,4 @@ export class LinesView implements View {
     if (y - TOP < scrollTop) this.element.scrollTop = y - TOP;
     else if (y + ROW + 8 > scrollTop + clientHeight) this.element.scrollTop = y + ROW + 8 - clientHeight;
   }
-}
-
-function heaviestRows(picture: Picture, column: number, count: number): number[] {
-  const { weights } = picture;
-  const sized = Array.from({ length: weights.rows }, (_, row) => [Math.abs(weights.at(row, column)), row] as const);
-  return sized.sort((a, b) => b[0] - a[0]).slice(0, count).map(([, row]) => row);
 }

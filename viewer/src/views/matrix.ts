@@ -1,23 +1,15 @@
 import { CanvasPen, type Pen } from "../draw/pen";
-import { fitted, lettered, widthOf } from "../draw/lettering";
+import { fitted, lettered } from "../draw/lettering";
 import { Surface } from "../draw/surface";
 import { element } from "../element";
 import { Pyramid } from "../weights/pyramid";
 import type { Axis } from "../weights/axis";
 import { cells } from "./cells";
+import { LETTERS, Sheet, type Place } from "./sheet";
 import type { Chosen, Hearing, Picture, Size, View } from "./view";
 
-const LETTERS = 12;
-const LARGEST = 44;
 /** Room for the zoom buttons beside the matrix. */
 const ZOOMS = 34;
-
-/** Where the matrix stands: the size of a cell, and the first row and column in sight (fractions allowed). */
-interface Place {
-  cell: number;
-  row: number;
-  column: number;
-}
 
 /** Every weight as a cell; zoom and pan, and far away each pixel shows the largest weight beneath it. */
 export class MatrixView implements View {
@@ -27,7 +19,7 @@ export class MatrixView implements View {
   private pyramid: Pyramid | null = null;
   private chosen: Chosen = { row: null, column: null };
   private pointed: Chosen | null = null;
-  private place: Place = { cell: 1, row: 0, column: 0 };
+  private readonly sheet = new Sheet();
   private readonly fingers = new Map<number, PointerEvent>();
   private moved = false;
 
@@ -43,7 +35,7 @@ export class MatrixView implements View {
       { class: "mf-zooms" },
       button("+", words.zoomIn, () => this.zoom(1.5)),
       button("−", words.zoomOut, () => this.zoom(1 / 1.5)),
-      button("⤢", words.zoomFit, () => this.whole()),
+      button("⤢", words.zoomFit, () => this.zoom(null)),
     );
     const stage = element("div", { class: "mf-matrix", tabindex: 0, role: "application", "aria-label": words.matrixLabel }, canvas);
     this.element = element("div", { class: "mf-stage mf-zoomable" }, stage, zooms);
@@ -59,7 +51,7 @@ export class MatrixView implements View {
 
   show(picture: Picture, chosen: Chosen): void {
     const before = this.picture;
-    this.picture = picture;
+    this.picture = this.sheet.picture = picture;
     this.pyramid = new Pyramid(picture.weights, picture.brightness);
     this.chosen = chosen;
     this.pointed = null;
@@ -76,9 +68,8 @@ export class MatrixView implements View {
   size(): Size {
     const { picture } = this;
     if (!picture) return { width: 1, height: 1 };
-    const cell = this.exportCell(picture);
-    const [left, top] = this.gutters(picture, cell, false);
-    return { width: Math.ceil(left + picture.weights.columns * cell + 12), height: Math.ceil(top + picture.weights.rows * cell + 12) };
+    const [width, height] = this.sheet.extent(picture, this.exportCell(picture));
+    return { width, height };
   }
 
   draw(pen: Pen): void {
@@ -95,78 +86,29 @@ export class MatrixView implements View {
     return most <= 64 ? 22 : most <= 160 ? 12 : most <= 600 ? 3 : Math.max(0.25, 2048 / most);
   }
 
-  /** Where the cells begin. On the screen a narrow matrix stands in the middle. */
-  private gutters(picture: Picture, cell: number, centred = true): [left: number, top: number] {
-    const room = (axis: Axis) => {
-      let width = 24;
-      for (const label of axis.labels.slice(0, 400)) width = Math.max(width, widthOf(lettered(label), LETTERS, picture.theme.font));
-      return Math.min(width + 14, cell < 4 ? 84 : 128, Math.max(64, this.surface.width * 0.24));
-    };
-    const left = room(picture.rows);
-    const spare = centred ? Math.max(0, this.surface.width - left - picture.weights.columns * cell - 12) : 0;
-    return [left + Math.floor(spare / 2), room(picture.columns)];
-  }
-
   private fit(): void {
-    const { picture } = this;
     const width = this.element.clientWidth - ZOOMS;
-    if (!picture || width <= 0) return;
-    this.surface.width = width;
-    const cell = this.fitting(picture, width);
-    const [, top] = this.gutters(picture, cell);
-    const tallest = Math.max(320, Math.min(720, innerHeight - 200));
-    this.surface.resize(width, Math.min(tallest, top + picture.weights.rows * cell + 12));
-    this.whole();
+    if (!this.picture || width <= 0) return;
+    this.sheet.resize(this.picture, width);
+    this.surface.resize(this.sheet.width, this.sheet.height);
   }
 
-  private fitting(picture: Picture, width: number): number {
-    const { rows, columns } = picture.weights;
-    const [left, top] = this.gutters(picture, 20, false);
-    const tallest = Math.max(320, Math.min(720, innerHeight - 200));
-    return Math.min(LARGEST, (width - left - 12) / columns, (tallest - top - 12) / rows);
-  }
-
-  private whole(): void {
-    if (!this.picture) return;
-    this.place = { cell: this.fitting(this.picture, this.surface.width), row: 0, column: 0 };
-    this.surface.redraw();
-  }
-
-  private zoom(factor: number, x?: number, y?: number): void {
-    const { picture, place } = this;
-    if (!picture) return;
-    const least = this.fitting(picture, this.surface.width);
-    const cell = Math.max(least, Math.min(Math.max(LARGEST, least), place.cell * factor));
-    const [left, top] = this.gutters(picture, place.cell);
-    const [chosenX, chosenY] = [(this.chosen.column ?? -1) + 0.5, (this.chosen.row ?? -1) + 0.5];
-    const atColumn = x !== undefined ? place.column + (x - left) / place.cell : chosenX > 0 ? chosenX : place.column;
-    const atRow = y !== undefined ? place.row + (y - top) / place.cell : chosenY > 0 ? chosenY : place.row;
-    const [nextLeft, nextTop] = this.gutters(picture, cell);
-    const toX = x !== undefined ? x - nextLeft : chosenX > 0 ? (this.surface.width - nextLeft) / 2 : 0;
-    const toY = y !== undefined ? y - nextTop : chosenY > 0 ? (this.surface.height - nextTop) / 2 : 0;
-    this.place = { cell, column: atColumn - toX / cell, row: atRow - toY / cell };
-    this.bound();
-  }
-
-  private bound(): void {
-    const { picture, place } = this;
-    if (!picture) return;
-    const [left, top] = this.gutters(picture, place.cell);
-    const limit = (at: number, count: number, room: number) => Math.max(0, Math.min(at, count - room / place.cell));
-    place.column = limit(place.column, picture.weights.columns, this.surface.width - left - 12);
-    place.row = limit(place.row, picture.weights.rows, this.surface.height - top - 12);
+  /** Zooms by a factor, or shows all again. */
+  private zoom(factor: number | null, x?: number, y?: number): void {
+    if (factor === null) this.sheet.whole();
+    else this.sheet.zoom(factor, this.chosen, x, y);
     this.surface.redraw();
   }
 
   private paint(context: CanvasRenderingContext2D): void {
     const { picture } = this;
-    if (picture) this.strokes(new CanvasPen(context, picture.theme.font), picture, this.place, this.surface.width, this.surface.height, context);
+    if (picture) this.strokes(new CanvasPen(context, picture.theme.font), picture, this.sheet.place, this.surface.width, this.surface.height, context);
   }
 
   private strokes(pen: Pen, picture: Picture, place: Place, width: number, height: number, clip?: CanvasRenderingContext2D): void {
     const { theme, weights } = picture;
     const { cell } = place;
-    const [left, top] = this.gutters(picture, cell, clip !== undefined);
+    const [left, top] = this.sheet.gutters(picture, cell, clip !== undefined);
     if (!this.pyramid || !weights.rows || !weights.columns) return;
     const [level, halvings] = this.pyramid.at(cell);
     const size = cell * 2 ** halvings;
@@ -236,15 +178,8 @@ export class MatrixView implements View {
   }
 
   private find(event: MouseEvent): Chosen | null {
-    const { picture, place } = this;
-    if (!picture) return null;
     const box = this.surface.canvas.getBoundingClientRect();
-    const [left, top] = this.gutters(picture, place.cell);
-    const column = Math.floor(place.column + (event.clientX - box.left - left) / place.cell);
-    const row = Math.floor(place.row + (event.clientY - box.top - top) / place.cell);
-    const inside = row >= 0 && column >= 0 && row < picture.weights.rows && column < picture.weights.columns;
-    const onCells = event.clientX - box.left >= left && event.clientY - box.top >= top;
-    return inside && onCells ? { row, column } : null;
+    return this.sheet.find(event.clientX - box.left, event.clientY - box.top);
   }
 
   private point(found: Chosen | null): void {
@@ -284,9 +219,8 @@ export class MatrixView implements View {
       return;
     }
     this.moved = true;
-    this.place.column -= dx / this.place.cell;
-    this.place.row -= dy / this.place.cell;
-    this.bound();
+    this.sheet.pan(dx, dy);
+    this.surface.redraw();
   };
 
   private readonly release = (event: PointerEvent): void => {
@@ -304,23 +238,14 @@ export class MatrixView implements View {
       const row = chosen.row === null ? 0 : limit(chosen.row + step[0], picture.weights.rows);
       const column = chosen.column === null ? 0 : limit(chosen.column + step[1], picture.weights.columns);
       this.hearing.choose({ row, column });
-      this.reveal(row, column);
+      this.sheet.reveal(row, column);
+      this.surface.redraw();
     } else if (event.key === "+" || event.key === "=") this.zoom(1.5);
     else if (event.key === "-") this.zoom(1 / 1.5);
-    else if (event.key === "0") this.whole();
+    else if (event.key === "0") this.zoom(null);
     else if (event.key === "Enter") this.hearing.open();
     else if (event.key === "Escape") this.hearing.choose({ row: null, column: null });
     else return;
     event.preventDefault();
   };
-
-  private reveal(row: number, column: number): void {
-    const { picture, place } = this;
-    if (!picture) return;
-    const [left, top] = this.gutters(picture, place.cell);
-    const [across, down] = [(this.surface.width - left - 12) / place.cell, (this.surface.height - top - 12) / place.cell];
-    place.column = Math.max(column + 1 - across, Math.min(place.column, column));
-    place.row = Math.max(row + 1 - down, Math.min(place.row, row));
-    this.bound();
-  }
 }
