@@ -47,6 +47,15 @@ def test_a_saved_classifier_becomes_one_file(folder, tmp_path, monkeypatch):
     assert str(folder.parent) not in content
 
 
+def test_a_folder_that_is_made_is_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(document, "resource", lambda name: "")
+    for place, made in ((tmp_path / "mistyped" / "page.html", True), (tmp_path / "page.html", False)):
+        found = RUNNER.invoke(app, ["view", "a good film", "--model", str(folder), "--out", str(place)])
+        assert found.exit_code == 0
+        assert ("made the folder" in found.stderr) == made
+        assert place.is_file()
+
+
 def test_recordings_as_json_lines(folder):
     found = RUNNER.invoke(
         app, ["view", "-", "--model", str(folder), "--compare", str(folder), "--json"], input="좋은 film"
@@ -60,6 +69,8 @@ def test_recordings_as_json_lines(folder):
     ("words", "said"),
     [
         (["view"], "give a text"),
+        (["view", "", "--model", "{folder}"], "this one is empty"),
+        (["view", "a", "--second", " ", "--model", "{folder}"], "this one is empty"),
         (["view", "a", "--model", "{folder}", "--language", "fr"], "en or ko"),
         (["view", "a", "--model", "{folder}", "--target", "b"], "target is for"),
         (["view", "a", "--model", "{folder}", "--image", "nowhere.png"], "takes no image"),

@@ -45,11 +45,14 @@ def view(
     device: Device = None,
 ) -> None:
     """See what every head of a model looks at, and what changes without it."""
-    if text is None and image is None:
-        raise typer.BadParameter("give a text, or --image with a picture")
     if language not in ("", "en", "ko"):
         raise typer.BadParameter("is en or ko", param_hint="--language")
     words = standard_input.text() if text == "-" else text
+    for given in (words, words if second is None else second):
+        if image is None and not (given or "").strip():
+            raise typer.BadParameter(
+                "give a text, or --image with a picture" + ("; this one is empty" * (given is not None))
+            )
     from moduformer.loading import load
     from moduformer.view.opening import View, open_in_browser
     from moduformer.view.opening import view as look
@@ -80,8 +83,11 @@ def view(
         return
     if out is not None:
         say("computing every layer, and what each head changes; a long text takes a while")
+        missing = not out.parent.exists()
         path = shown.save(out)
         print(path)
+        if missing:
+            say(f"made the folder {path.parent}")
         say(f"{path.stat().st_size / 1e6:.1f} MB; opens in any browser, without network")
         return
     server = shown.serve(port)

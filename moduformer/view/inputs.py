@@ -131,6 +131,8 @@ def inputs_of(
         raise TextError("this model writes about an image: give it one")
     if text is None:
         raise TextError("there is no text to look at")
+    if pixels is None and not text.strip():
+        raise TextError('the text is empty; give a sentence, such as "The movie was not bad at all."')
     found = _text(model, text, pair, generate, pixels is not None)
     found = replace(found, readings=readings | found.readings, stacks=stacks, pixels=pixels)
     if pixels is not None:
