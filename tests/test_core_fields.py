@@ -232,6 +232,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("Embedding", "block_positions"): Case("gpt2", "embedding.block_positions", 4),
     ("Embedding", "scale"): Case("llama", "embedding.scale", 3.0),
     ("Embedding", "norm"): Case("bert", "embedding.norm", None),
+    ("Embedding", "words_normed"): Case("bert", "embedding.words_normed", True),
     ("Embedding", "projection_bias"): Case("bert", "embedding.projection_bias", False, {"embedding.width": 8}),
     ("Embedding", "projected"): Case("bert", "embedding.projected", "tokens", {"embedding.width": 8}),
     ("Embedding", "dropout"): Case("bert", "embedding.dropout", 0.5),

@@ -411,8 +411,9 @@ class Embedding:
     `block_positions` are the rows of a table for tokens' second coordinates (Du et al. 2022, GLM, section 2.1).
     `scale` multiplies the token vectors (Vaswani et al. 2017 use sqrt(dim)). What is `projected` are the
     "tokens" alone, to which vectors of the model's dim are added then (OPT), or the "sum" of all, before the norm
-    (DeBERTa), or the "normed" sum (ALBERT). While training, `token_dropout` makes a share of the vocabulary zero
-    vectors, wherever they stand in a batch (Gal & Ghahramani 2016, section 4.2)."""
+    (DeBERTa), or the "normed" sum (ALBERT). Where `words_normed`, the norm is applied to token vectors alone, and then
+    to all once more, images' vectors among them (mPLUG-Owl before BLOOMZ). While training, `token_dropout` makes a
+    share of the vocabulary zero vectors, wherever they stand in a batch (Gal & Ghahramani 2016, section 4.2)."""
 
     width: int
     positions: LearnedPositions | Sinusoids | None = None
@@ -423,6 +424,7 @@ class Embedding:
     norm: Norm | None = None
     projected: Literal["tokens", "sum", "normed"] = "normed"
     projection_bias: bool = True
+    words_normed: bool = False
     dropout: float = 0.0
     token_dropout: float = 0.0
 

@@ -51,6 +51,9 @@ def validate(spec: Any) -> None:
         _check_vision(spec.vision)
         if spec.sees_only and spec.vision.dim != spec.dim:
             raise SpecError(f"dim is {spec.dim}, but there is nothing beside a vision of {spec.vision.dim}")
+    for embedding in (spec.embedding, spec.target_embedding):
+        if embedding and embedding.words_normed and (embedding.norm is None or embedding.width != spec.dim):
+            raise SpecError("embedding.words_normed is for a norm of vectors that are as wide as the model")
     if spec.target_embedding is not None and not both:
         raise SpecError("target_embedding is for a decoder beside an encoder")
     if spec.target_start != "id" and not both:

@@ -50,6 +50,8 @@ class Embedding(nn.Module):
             hidden = hidden * kept[tokens].unsqueeze(1)
         if settings.scale != 1.0:
             hidden = hidden * settings.scale
+        if settings.words_normed and self.norm is not None:
+            hidden = self.norm(hidden)
         if given is not None:
             hidden = hidden.masked_scatter(given.places.unsqueeze(1), given.vectors.to(hidden.dtype))
         if settings.projected == "tokens" and self.projection is not None:

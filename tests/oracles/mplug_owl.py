@@ -102,7 +102,13 @@ def read(state: State, sizes: Sizes, x: Tensor) -> Tensor:
 
 def logits(state: State, sizes: Sizes, tokens: Tensor, images: list[Tensor]) -> Tensor:
     """Logits `[tokens, vocab]` of a text in which -1 stands, for every image, as often as it has vectors."""
-    table, parts, place = state["language_model.model.embed_tokens.weight"], [], 0
+    return read(state, sizes, vectors(state, sizes, state["language_model.model.embed_tokens.weight"], tokens, images))
+
+
+def vectors(state: State, sizes: Sizes, table: Tensor, tokens: Tensor, images: list[Tensor]) -> Tensor:
+    """What the language model reads, `[tokens, text]`: rows of its table and, at -1, the vectors of images."""
+    parts: list[Tensor] = []
+    place = 0
     seen = [abstract(state, sizes, see(state, sizes, image)) for image in images]
     while place < len(tokens):
         if tokens[place] < 0:
@@ -111,11 +117,28 @@ def logits(state: State, sizes: Sizes, tokens: Tensor, images: list[Tensor]) -> 
         else:
             parts.append(table[tokens[place]][None])
             place += 1
-    return read(state, sizes, torch.cat(parts))
+    return torch.cat(parts)
 
 
 def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
     """Every tensor of a checkpoint, and its shape."""
+    text = sizes.text
+    found = image_shapes(sizes) | {
+        "language_model.model.embed_tokens.weight": (sizes.vocab, text),
+        "language_model.lm_head.weight": (sizes.vocab, text),
+        "language_model.model.norm.weight": (text,),
+    }
+    for layer in range(sizes.text_layers):
+        name = f"language_model.model.layers.{layer}"
+        found |= {f"{name}.self_attn.{part}_proj.weight": (text, text) for part in "qkvo"}
+        found |= {f"{name}.{part}_layernorm.weight": (text,) for part in ("input", "post_attention")}
+        found |= {f"{name}.mlp.{part}_proj.weight": (sizes.text_width, text) for part in ("gate", "up")}
+        found[f"{name}.mlp.down_proj.weight"] = (text, sizes.text_width)
+    return found
+
+
+def image_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    """Those of the image encoder and the abstractor."""
     eye, text = sizes.eye, sizes.text
     found: dict[str, tuple[int, ...]] = {
         "vision_model.embeddings.cls_token": (1, 1, eye),
@@ -123,9 +146,6 @@ def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
         "vision_model.embeddings.patch_embed.weight": (eye, 3, sizes.patch, sizes.patch),
         "query_tokens": (1, sizes.queries, eye),
         "abstractor.vit_eos": (1, 1, text),
-        "language_model.model.embed_tokens.weight": (sizes.vocab, text),
-        "language_model.lm_head.weight": (sizes.vocab, text),
-        "language_model.model.norm.weight": (text,),
     }
 
     def dense(name: str, inputs: int, outputs: int) -> None:
@@ -155,12 +175,6 @@ def shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
         dense(f"{name}.output.mlp.w1", eye, sizes.width)
         dense(f"{name}.output.mlp.w2", sizes.width, eye)
         dense(f"{name}.output.mlp.w3", eye, sizes.width)
-    for layer in range(sizes.text_layers):
-        name = f"language_model.model.layers.{layer}"
-        found |= {f"{name}.self_attn.{part}_proj.weight": (text, text) for part in "qkvo"}
-        found |= {f"{name}.{part}_layernorm.weight": (text,) for part in ("input", "post_attention")}
-        found |= {f"{name}.mlp.{part}_proj.weight": (sizes.text_width, text) for part in ("gate", "up")}
-        found[f"{name}.mlp.down_proj.weight"] = (text, sizes.text_width)
     return found
 
 

@@ -3,11 +3,15 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from oracles.mplug_owl import Sizes, abstract, config, logits, see, shapes
+from oracles.minigpt4 import norm
+from oracles.mplug_owl import Sizes, abstract, config, image_shapes, logits, see, shapes, vectors
 from safetensors.torch import save_file
+from torch import Tensor
+from transformers import BloomConfig, BloomForCausalLM
 
 from moduformer.batch import Batch
 from moduformer.errors import CheckpointError
@@ -22,16 +26,63 @@ DRAWS = (
 )
 
 
-def folder(path: Path, sizes: Sizes, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+class BeforeLlama:
+    """The sizes before a LLaMA, read by the oracle."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+
+    def config(self) -> dict[str, object]:
+        return config(self.sizes)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return shapes(self.sizes)
+
+    def logits(self, state: dict[str, Tensor], tokens: Tensor, images: list[Tensor]) -> Tensor:
+        return logits(state, self.sizes, tokens, images)
+
+
+class BeforeBloomz(BeforeLlama):
+    """The same before a BLOOM, which `transformers` has: as the published code, it is given word vectors that its own
+    norm has seen already, and vectors of images that it has not, and norms them all."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__(sizes)
+        self.text = BloomConfig(
+            vocab_size=sizes.vocab, hidden_size=sizes.text, n_layer=sizes.text_layers, n_head=sizes.text_heads,
+            layer_norm_epsilon=sizes.eps,
+        )  # fmt: skip
+
+    def config(self) -> dict[str, object]:
+        return config(self.sizes) | {"text_config": json.loads(self.text.to_json_string())}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        named = BloomForCausalLM(self.text).named_parameters()
+        return image_shapes(self.sizes) | {f"language_model.{name}": tuple(value.shape) for name, value in named}
+
+    def logits(self, state: dict[str, Tensor], tokens: Tensor, images: list[Tensor]) -> Tensor:
+        lead, words = "language_model.", "language_model.transformer.word_embeddings"
+        reader: Any = BloomForCausalLM(self.text).eval()
+        own = {name.removeprefix(lead): tensor for name, tensor in state.items() if name.startswith(lead)}
+        reader.to(state[f"{words}.weight"].dtype).load_state_dict(own, strict=False)
+        table = norm(state, f"{words}_layernorm", state[f"{words}.weight"], self.sizes.eps)
+        seen = vectors(state, self.sizes, table, tokens, images)
+        return reader(inputs_embeds=seen[None]).logits[0]
+
+
+KINDS = [kind(sizes) for kind in (BeforeLlama, BeforeBloomz) for sizes in DRAWS]
+
+
+def folder(path: Path, kind: BeforeLlama, dtype: torch.dtype) -> dict[str, Tensor]:
     """A checkpoint with the published names, every number of it random."""
     generator = torch.Generator().manual_seed(3)
     state = {}
-    for name, shape in shapes(sizes).items():
+    for name, shape in kind.shapes().items():
         scale = 0.5 if len(shape) == 1 else 0.8 / torch.Size(shape[1:]).numel() ** 0.5
         state[name] = (torch.randn(shape, generator=generator) * scale).to(dtype)
     path.mkdir()
     save_file(state, path / "model.safetensors")
-    (path / "config.json").write_text(json.dumps(config(sizes)))
+    (path / "config.json").write_text(json.dumps(kind.config()))
     return state
 
 
@@ -45,20 +96,21 @@ def inputs(sizes: Sizes) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("sizes", DRAWS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_same_numbers_and_same_files(
-    sizes: Sizes, dtype: torch.dtype, tmp_path: Path, seen: Callable[..., None]
+    kind: BeforeLlama, dtype: torch.dtype, tmp_path: Path, seen: Callable[..., None]
 ) -> None:
-    state = folder(tmp_path / "theirs", sizes, dtype)
+    sizes = kind.sizes
+    state = folder(tmp_path / "theirs", kind, dtype)
     ours = load_checkpoint(tmp_path / "theirs", dtype=dtype)
     ids, pixels = inputs(sizes)
     pixels = pixels.to(dtype)
     with torch.no_grad():
         out = ours(input_ids=ids, pixel_values=pixels)
     for row in range(2):
-        expected = logits(state, sizes, ids[row], list(pixels[2 * row : 2 * row + 2]))
+        expected = kind.logits(state, ids[row], list(pixels[2 * row : 2 * row + 2]))
         # Rotary angles of the model are made in float32.
-        error = float((out.logits[row] - expected).abs().max() / expected.abs().max())
+        error = float((out.logits[row] - expected.detach()).abs().max() / expected.abs().max())
         assert error <= 1e-5
         seen("mplug-owl", "MplugOwl", error, str(dtype)[6:])
     images = torch.stack([abstract(state, sizes, see(state, sizes, image)) for image in pixels])
@@ -72,9 +124,10 @@ def test_same_numbers_and_same_files(
     assert load_checkpoint(again).spec == ours.spec
 
 
-@pytest.mark.parametrize("sizes", DRAWS)
-def test_step_by_step_with_a_cache(sizes: Sizes, tmp_path: Path) -> None:
-    folder(tmp_path / "theirs", sizes, torch.float32)
+@pytest.mark.parametrize("kind", KINDS)
+def test_step_by_step_with_a_cache(kind: BeforeLlama, tmp_path: Path) -> None:
+    sizes = kind.sizes
+    folder(tmp_path / "theirs", kind, torch.float32)
     ours = load_checkpoint(tmp_path / "theirs")
     ids, pixels = inputs(sizes)
     with torch.no_grad():
@@ -91,6 +144,7 @@ def test_step_by_step_with_a_cache(sizes: Sizes, tmp_path: Path) -> None:
 
 def test_published_sizes() -> None:
     assert spec("mplug-owl-llama-7b").num_parameters() == 7_146_692_608
+    assert spec("mplug-owl-bloomz-7b").num_parameters() == 7_477_293_056
 
 
 @pytest.mark.parametrize(("part", "change"), [
@@ -98,10 +152,10 @@ def test_published_sizes() -> None:
     ("visual_abstractor_config", {"num_hidden_layers": 10**9}),
     ("visual_abstractor_config", {"hidden_size": 20, "encoder_hidden_size": 20}),
     ("vision_config", {"hidden_act": "gelu"}),
-    ("text_config", {"model_type": "bloom"}),
+    ("text_config", {"model_type": "opt"}),
 ])  # fmt: skip
 def test_damaged_configs_are_refused(part: str, change: dict[str, object], tmp_path: Path) -> None:
-    folder(tmp_path / "theirs", Sizes(), torch.float32)
+    folder(tmp_path / "theirs", BeforeLlama(Sizes()), torch.float32)
     damaged = config(Sizes())
     damaged[part] = {**damaged[part], **change}  # type: ignore[dict-item]
     (tmp_path / "theirs/config.json").write_text(json.dumps(damaged))
