@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from moduformer.cli.app import app
 from moduformer.course import notebooks as places
+from moduformer.course.alt_text import alt_text
 from moduformer.course.page import page
 
 CELLS = [
@@ -63,6 +64,19 @@ def test_without_jupyterlab_a_page_opens(checkout, monkeypatch):
     assert "&lt;b&gt;" in text
     assert '<html lang="en">' in text
     assert "http" not in text
+    assert '<img alt="Figure: A section" src="data:image/png;base64,AAAA">' in text
+
+
+def test_a_picture_is_told_in_the_words_that_its_code_draws():
+    code = (
+        "figure, axes = plt.subplots(1, 2)\n"
+        "axes[0].set(title=f'{name}: layer 2', xlabel='a \"step\"')\n"
+        "axes[1].set_title('loss')\nplt.plot(values, label='GRU')\nplt.plot(others, label=name)\nplt.title('loss')\n"
+    )
+    assert alt_text(code, "1. Why?", "en") == 'Figure: 1. Why? — title: …: layer 2, loss; x axis: a "step"; legend: GRU'
+    assert alt_text(code, "왜?", "ko", 2, 3).startswith("그림 2/3: 왜? — 제목: …: layer 2, loss; 가로축:")
+    for odd in ("%matplotlib inline", "plt.title(f'{x}')", "\0", "(" * 500):
+        assert alt_text(odd, "A", "en") == "Figure: A"
 
 
 def test_with_jupyterlab_the_readers_copy_opens_and_is_kept(checkout, monkeypatch):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from moduformer.course.alt_text import alt_text
 from moduformer.course.notebooks import Notebook, read
 
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
@@ -16,14 +18,19 @@ def page(notebook: Notebook, language: str) -> str:
     from markdown_it import MarkdownIt
 
     markdown = MarkdownIt("commonmark", {"highlight": _highlighted}).enable("table")
-    parts = []
+    parts, heading = [], notebook.title
     for cell in read(notebook.path)["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(markdown.render(source))
+            parts.append(markdown.render(source).replace("<pre>", '<pre tabindex="0">'))
+            heading = (_headings(markdown, source) or [heading])[-1]
         else:
-            parts.append(f'<pre class="code">{_highlighted(source, "python", "")}</pre>')
-            parts += [_output(output) for output in cell.get("outputs", ())]
+            parts.append(f'<pre class="code" tabindex="0">{_highlighted(source, "python", "")}</pre>')
+            outputs = cell.get("outputs", ())
+            pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+            for output in outputs:
+                number = pictures.index(output) + 1 if output in pictures else 1
+                parts.append(_output(output, alt_text(source, heading, language, number, len(pictures))))
     title = html.escape(notebook.title)
     return (
         f'<!doctype html>\n<html lang="{language}">\n<head><meta charset="utf-8"><title>{title}</title>\n'
@@ -32,18 +39,23 @@ def page(notebook: Notebook, language: str) -> str:
     )
 
 
-def _output(output: dict[str, Any]) -> str:
+def _headings(markdown: Any, source: str) -> list[str]:
+    tokens = markdown.parse(source)
+    return [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
+
+
+def _output(output: dict[str, Any], alt: str) -> str:
     data = {
         kind: "".join(value) if isinstance(value, list) else value for kind, value in output.get("data", {}).items()
     }
     if "image/png" in data:
-        return f'<img alt="" src="data:image/png;base64,{"".join(data["image/png"].split())}">'
+        return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{"".join(data["image/png"].split())}">'
     if "image/svg+xml" in data:
         return str(data["image/svg+xml"])
     if "text/html" in data:
-        return f'<div class="table">{data["text/html"]}</div>'
+        return f'<div class="table" tabindex="0">{data["text/html"]}</div>'
     text = data.get("text/plain") or "".join(output.get("text", ()))
-    return f'<pre class="output">{html.escape(text)}</pre>' if text else ""
+    return f'<pre class="output" tabindex="0">{html.escape(text)}</pre>' if text else ""
 
 
 def _highlighted(code: str, language: str, attributes: str) -> str:

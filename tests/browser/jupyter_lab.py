@@ -1,4 +1,4 @@
-"""A JupyterLab on this machine, with a notebook in it; nobody else is answered, and nothing of it outlives its block."""
+"""A JupyterLab on this machine with a notebook in it; nobody else is answered, and nothing outlives its block."""
 
 import json
 import os
