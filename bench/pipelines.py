@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.fine_tuning import texts_and_labels
+from bench.sentences import sentences as real_sentences
 
 OURS, SINGLY = "moduformer, one call", "moduformer, a loop over single texts"
 THEIRS, BATCHED = "transformers, one call", "transformers, batches of 32"
@@ -62,8 +62,7 @@ def checkpoint(task: str, source: str) -> Path:
 
 def texts_of(options: argparse.Namespace) -> list[str]:
     """Sentences of every length, some of them several in one."""
-    options.data = None
-    sentences = texts_and_labels(options)[0]
+    sentences = real_sentences(options.rows)[0]
     mixed = [" ".join(sentences[i : i + 8]) if i % 10 == 0 else text for i, text in enumerate(sentences)]
     return [f"[MASK] {text}" for text in mixed] if options.task == "fill-mask" else mixed
 

@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.fine_tuning import texts_and_labels
+from bench.sentences import sentences
 
 SCHEMES: dict[str, dict[str, Any]] = {
     "float32": {},
@@ -61,10 +61,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--new", type=int, default=32)
     options = parser.parse_args()
-    options.data = None
 
     models = {scheme: made("minilm", scheme) for scheme in ("float32", "int8", "int4")}
-    texts = windower(models["float32"])(texts_and_labels(options)[0], None).encoded
+    texts = windower(models["float32"])(sentences(options.rows)[0], None).encoded
     vectors = {name: torch.from_numpy(mean_features(model, texts).copy()) for name, model in models.items()}
     seconds = take_turns({n: (lambda m=m: mean_features(m, texts)) for n, m in models.items()}, options.rounds)
     print(

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from moduformer import __version__
 from moduformer.cli import (
     architecture,
+    bench,
     catalog,
     classify,
     course,
@@ -99,3 +100,4 @@ app.command("plan")(planning.plan)
 app.command("course")(course.course)
 app.command("view")(viewing.view)
 app.command("heads")(viewing.heads)
+app.command("bench", context_settings={"ignore_unknown_options": True})(bench.bench)

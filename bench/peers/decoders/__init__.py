@@ -1,0 +1,1 @@
+"""Prompts to the tokens that follow them, greedily."""

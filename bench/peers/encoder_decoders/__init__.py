@@ -1,0 +1,1 @@
+"""Token ids of one language to token ids of another."""

@@ -1,0 +1,1 @@
+"""Texts to mean-pooled vectors."""

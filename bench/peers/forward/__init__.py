@@ -1,0 +1,1 @@
+"""A forward pass of a decoder of random weights, at many sizes."""
