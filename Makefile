@@ -4,7 +4,7 @@
 #   make test    every check: format, lint, types, layers, tests
 #   make lint    the checks without the tests
 #   make notebooks  runs the notebooks of the course without network and writes them in both languages
-#   make bench   measurements beside other libraries
+#   make bench   measurements beside other libraries; TABLES=encoder for one of them
 #   make contract  pipelines beside those of transformers 4.57, which gets an environment of its own
 #   make clean   removes the environment and what the commands wrote
 #
@@ -67,7 +67,7 @@ notebooks: $(VENV)/.ready-dev
 	@$(RUN) notebooks/build.py --jobs $(WORKERS)
 
 bench: $(VENV)/.ready-bench
-	@$(RUN) -m bench
+	@$(RUN) -m bench $(or $(TABLES),all)
 
 contract: $(VENV)/.ready-dev $(CONTRACT)/.ready
 	@echo "== pipelines beside those of $(firstword $(TRANSFORMERS_4))"
