@@ -39,7 +39,7 @@ def parsed(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--patience", type=float, default=1800, help="seconds that one turn may take")
     known = parser.parse_known_args(words)[0]
-    named = list(NAMES) if known.tables in ([], ["all"]) else [name for name in known.tables if name != "page"]
+    named = [name for name in expanded(known.tables or ["all"]) if name != "page"]
     seen: set[str] = set()
     for name in named:
         own = argparse.ArgumentParser(add_help=False)
@@ -53,6 +53,11 @@ def parsed(words: list[str]) -> argparse.Namespace:
         parser.print_help()
         raise SystemExit(0 if options.help else 2)
     return options
+
+
+def expanded(tables: list[str]) -> list[str]:
+    """The tables that were named, `all` of them in its place."""
+    return [name for each in tables for name in (NAMES if each == "all" else (each,))]
 
 
 def measure(name: str, options: argparse.Namespace, words: list[str]) -> dict[str, Any]:
@@ -69,7 +74,9 @@ def measure(name: str, options: argparse.Namespace, words: list[str]) -> dict[st
     facts = {
         "table": name,
         "reference": reference,
-        "command": " ".join(["python -m bench", name, *(word for word in words if word not in (*NAMES, "all"))]),
+        "command": " ".join(
+            ["python -m bench", name, *(word for word in words if word not in (*NAMES, "all", "page"))]
+        ),
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "threads": options.threads,
@@ -86,8 +93,7 @@ def main(words: list[str] | None = None) -> None:
     """Runs the named tables, one after another, or writes the page."""
     words = sys.argv[1:] if words is None else words
     options = parsed(words)
-    names = NAMES if options.tables == ["all"] else options.tables
-    for name in names:
+    for name in expanded(options.tables):
         if name == "page":
             print(page.write(options.out))
             continue

@@ -96,6 +96,6 @@ class Table(ABC, Generic[W]):
         chosen = found.get(self.reference) or found.get(self.stand_in)
         if chosen is None:
             return None
-        for record in found.values():
+        for record in (each for each in found.values() if each.output is not None):
             record.agreement = self.agreement(record.output, chosen.output, work)
         return chosen.name

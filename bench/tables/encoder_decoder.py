@@ -50,8 +50,8 @@ class EncoderDecoderTable(Table[TranslatorWork]):
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """The checkpoint and the sizes."""
         parser.add_argument("--translator", help="a folder with a Marian checkpoint (default: weights drawn at random)")
-        parser.add_argument("--sources", type=int, default=32, help="texts to translate at once")
-        parser.add_argument("--new", type=int, default=128, help="tokens that are written for each")
+        parser.add_argument("--sources", type=int, default=16, help="texts to translate at once")
+        parser.add_argument("--new", type=int, default=64, help="tokens that are written for each")
         parser.add_argument("--beams", type=int, default=5)
 
     def work(self, options: argparse.Namespace) -> TranslatorWork:
