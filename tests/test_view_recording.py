@@ -2,6 +2,7 @@
 
 import base64
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import moduformer as mf
 from moduformer.errors import TextError
 from moduformer.text.tokenizer import Tokenizer
 from moduformer.view import record as recording_module
+from moduformer.view.prediction import name_of
 from moduformer.view.record import Recording, record
 from moduformer.view.tokens import of_encoding, of_ids
 
@@ -122,6 +124,19 @@ def test_a_prediction_is_what_the_model_says(made):
     assert masked["probabilities"][0] == pytest.approx(float(logits.softmax(-1).max()), abs=1e-5)
     assert made["decoder"].data["prediction"]["of"] == "next token"
     assert made["vision"].data["prediction"]["of"] == "class"
+
+
+def test_a_prediction_is_not_about_what_follows_an_end():
+    data = record(encoder_decoder(), TEXT, "the story").data
+    tokens = data["sequences"]["target"]["tokens"]
+    assert tokens[-1]["special"]
+    assert data["prediction"]["token"] == len(tokens) - 2
+    assert record(encoder_decoder(), TEXT, "the story", at=1).data["prediction"]["token"] == 1
+
+
+def test_a_token_that_is_only_a_space_has_a_name_that_can_be_seen():
+    tokenizer = SimpleNamespace(decode=lambda ids, skip_special_tokens: "", id_to_token=lambda number: "▁")
+    assert name_of(SimpleNamespace(tokenizer=tokenizer), 3) == "␣"
 
 
 def test_a_sentence_encoder_predicts_nothing_and_still_moves():

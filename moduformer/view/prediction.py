@@ -89,7 +89,10 @@ def ask(model: Model, inputs: Inputs, states: States | None = None, at: int | No
     reading = inputs.readings[sequence]
     ordinary = [place for place, token in enumerate(reading.tokens) if not token.special]
     if kind == "language-model":
-        place = len(reading) - 1 if at is None else at
+        place = len(reading) - 1
+        if sequence == "target" and place and reading.separators and reading.separators[place]:
+            place -= 1  # what comes after its end is nothing
+        place = place if at is None else at
         return Asked("next token", kind, place, sequence)
     if kind == "masked-lm":
         mask = getattr(model.tokenizer, "mask_id", None)
@@ -176,7 +179,7 @@ def name_of(model: Model, number: int) -> str:
     text = tokenizer.decode([number], skip_special_tokens=False)
     if "\N{REPLACEMENT CHARACTER}" in text:
         return spelled([tokenizer.id_to_token(number) or ""])
-    return visible(text) if text else tokenizer.id_to_token(number) or f"[{number}]"
+    return visible(text or tokenizer.id_to_token(number) or f"[{number}]")
 
 
 def written(model: Model, inputs: Inputs, states: States) -> dict[str, Any] | None:

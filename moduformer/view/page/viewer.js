@@ -854,7 +854,7 @@ var we = class {
 	show(e, t) {
 		let { words: n, desk: i } = this, { model: a } = t;
 		this.title.textContent = a.name;
-		let o = a.parameters >= 1e9 ? `${(a.parameters / 1e9).toFixed(1)} B` : a.parameters >= 1e6 ? `${(a.parameters / 1e6).toFixed(1)} M` : String(a.parameters);
+		let o = a.parameters >= 1e9 ? `${(a.parameters / 1e9).toFixed(1)} B` : a.parameters >= 1e6 ? `${(a.parameters / 1e6).toFixed(1)} M` : a.parameters.toLocaleString("en");
 		this.facts.textContent = [
 			a.family,
 			n.kinds[a.kind] ?? a.kind,
@@ -1287,7 +1287,7 @@ var Pe = 86, Fe = class {
 	attentions: {
 		"encoder.attention": "Encoder",
 		"decoder.attention": "Decoder",
-		"decoder.cross_attention": "Decoder to encoder",
+		"decoder.cross_attention": "Cross",
 		"vision.attention": "Picture"
 	},
 	order: "Sort by",
@@ -1477,7 +1477,7 @@ var Re = {
 	attentions: {
 		"encoder.attention": "인코더",
 		"decoder.attention": "디코더",
-		"decoder.cross_attention": "디코더 → 인코더",
+		"decoder.cross_attention": "교차",
 		"vision.attention": "그림"
 	},
 	order: "정렬",

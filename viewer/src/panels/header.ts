@@ -69,7 +69,7 @@ export class HeaderPanel {
     const { words, desk } = this;
     const { model } = recording;
     this.title.textContent = model.name;
-    const count = model.parameters >= 1e9 ? `${(model.parameters / 1e9).toFixed(1)} B` : model.parameters >= 1e6 ? `${(model.parameters / 1e6).toFixed(1)} M` : String(model.parameters);
+    const count = model.parameters >= 1e9 ? `${(model.parameters / 1e9).toFixed(1)} B` : model.parameters >= 1e6 ? `${(model.parameters / 1e6).toFixed(1)} M` : model.parameters.toLocaleString("en");
     this.facts.textContent = [model.family, words.kinds[model.kind] ?? model.kind, words.parameters(count)].filter(Boolean).join(" · ");
     const options = desk.recordings.map((each) => ({ value: each.id, label: name(each) }));
     this.texts.set(options, recording.id);

@@ -19,7 +19,7 @@ export const en = {
   attentions: {
     "encoder.attention": "Encoder",
     "decoder.attention": "Decoder",
-    "decoder.cross_attention": "Decoder to encoder",
+    "decoder.cross_attention": "Cross",
     "vision.attention": "Picture",
   } as Record<string, string>,
   order: "Sort by",

@@ -20,7 +20,7 @@ export const ko: Words = {
   attentions: {
     "encoder.attention": "인코더",
     "decoder.attention": "디코더",
-    "decoder.cross_attention": "디코더 → 인코더",
+    "decoder.cross_attention": "교차",
     "vision.attention": "그림",
   },
   order: "정렬",
