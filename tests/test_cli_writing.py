@@ -9,6 +9,7 @@ from test_tasks_language_model import sentences
 from test_train_scratch import reversals
 from typer.testing import CliRunner
 
+import moduformer as mf
 from moduformer.cli.app import app
 
 RUNNER = CliRunner()
@@ -38,6 +39,51 @@ def test_pairs_from_a_file_become_a_folder_that_writes(tmp_path: Path):
     assert [line["text"] for line in lines] == ["ga na", "da"]
     assert all(isinstance(line["written"], str) for line in lines)
     assert "bleu" in json.loads(run("evaluate", out, data, "--json"))
+
+
+def test_sizes_are_those_of_the_model_from_scratch(tmp_path: Path):
+    data, out = tmp_path / "pairs.csv", tmp_path / "out"
+    data.write_text("\n".join(["en,ko", *(",".join(pair) for pair in reversals(60, 0))]) + "\n", encoding="utf-8")
+    sizes = ["--size", "d_model=32", "--size", "d_ff=48", "--size", "layers=1", "--size", "dropout=0.0"]
+    run("train", data, "--task", "seq2seq", "--epochs", 1, *sizes, "--precision", "bfloat16", "--out", out)
+    spec = mf.load(out).spec
+    assert (spec.dim, spec.encoder.layers, spec.encoder.pattern[0].feed_forward.width) == (32, 1, 48)
+    # Half precision reaches the training from scratch too: its numbers differ from those of whole precision.
+    whole = tmp_path / "whole"
+    run("train", data, "--task", "seq2seq", "--epochs", 1, *sizes, "--out", whole)
+    rough, exact = (mf.load(folder).state_dict() for folder in (out, whole))
+    assert any(not torch.equal(rough[name], exact[name]) for name in exact)
+    for wrong, said in (("d_model", "d_model=128"), ("width=3", "its fields are layers")):
+        failed = RUNNER.invoke(
+            app, ["train", str(data), "--task", "seq2seq", "--size", wrong, "--out", str(tmp_path / "x")]
+        )
+        assert failed.exit_code
+        assert said in failed.output + str(failed.exception)
+    failed = RUNNER.invoke(app, ["train", str(data), "--size", "d_model=32"])
+    assert failed.exit_code == 2
+    assert "--task seq2seq or lm" in failed.output
+
+
+def test_columns_name_the_direction_that_is_evaluated(tmp_path: Path):
+    data, out = tmp_path / "pairs.csv", tmp_path / "out"
+    data.write_text("\n".join(["en,ko", *(",".join(pair) for pair in reversals(60, 0))]) + "\n", encoding="utf-8")
+    run("train", data, "--task", "seq2seq", "--epochs", 1, "--out", out)
+    config = json.loads((out / "config.json").read_text())
+    config["task_specific_params"] = {"translation_ko_to_en": {"prefix": "ga ga ga ga ga ga "}}
+    (out / "config.json").write_text(json.dumps(config))
+    found, turned = (
+        json.loads(run("evaluate", out, data, "--text", first, "--label", second, "--json"))
+        for first, second in (("en", "ko"), ("ko", "en"))
+    )
+    # BLEU counts what the target's language counts.
+    assert (found["tokenizer"], turned["tokenizer"]) == ("char", "13a")
+    texts = [row.split(",")[1] for row in data.read_text(encoding="utf-8").splitlines()[1:]]
+    plain, marked = (
+        mf.Seq2Seq.load(out).pipeline,
+        mf.Seq2Seq.load(out, source_language="ko", target_language="en").pipeline,
+    )
+    said = plain.frame_ids("ga ga ga ga ga ga " + texts[0], plain.configured({}))
+    assert marked.frame_ids(texts[0], marked.configured({})) == said
 
 
 def test_two_files_of_lines_are_pairs_too(tmp_path: Path):

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import socket
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -157,6 +158,14 @@ def test_the_default_that_needs_no_hub_is_taken_where_it_is_silent_and_is_said(a
     monkeypatch.setitem(TASKS, "text-classification", registry.Task(here.module, here.pipeline, hub=SST))
     with pytest.raises(PipelineError, match=r"(?s)no default model for text-classification can be had .*name one with"):
         mf.pipeline("text-classification")
+
+
+def test_a_pair_of_languages_that_the_model_at_hand_does_not_know_is_refused(alone, monkeypatch):
+    known = {"task_specific_params": {"translation_en_to_ja": {"prefix": ">>ja<< "}}}
+    assert registry._lacking(SimpleNamespace(origin=SimpleNamespace(config=known)), ("en", "ja")) is None
+    said = registry._lacking(SimpleNamespace(origin=SimpleNamespace(config=known)), ("ja", "en"))
+    assert "translation_ja_to_en" in said
+    assert "does translation_en_to_ja" in said
 
 
 def test_a_model_that_was_named_is_not_replaced_by_a_default(alone):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +65,14 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--size",
+            help="Of a model from scratch, such as d_model=128; repeat it for layers, d_model, d_ff, heads, dropout, "
+            "vocab.",
+        ),
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help="float32, or bfloat16: faster where the processor has it, a little coarser.")
     ] = None,
@@ -82,10 +91,13 @@ def train(
             "batch_size": batch_size, "class_weight": class_weight, "max_length": max_length, "stride": stride,
             "merge": None if merge == "mean" else merge, "adapt": adapt or None, "patience": patience, "seed": seed,
             "unlabelled": unlabelled, "device": device, "precision": precision, "dropout": dropout,
+            "size": sizes_from(sizes or ()),
         }  # fmt: skip
         commands = commands_of(task)
         _train_other(commands, settings_from(commands, task, said), out, dry_run, resume, as_json)
         return
+    if sizes:
+        raise typer.BadParameter("is for models from scratch: --task seq2seq or lm", param_hint="--size")
     from moduformer.tasks.classification_run import RunSettings
     from moduformer.tasks.classification_run import dry_run as look
 
@@ -122,6 +134,18 @@ def train(
             _show_plan(facts)
         return
     _train(settings, out or _folder_for(settings), resume, as_json)
+
+
+def sizes_from(said: Sequence[str]) -> dict[str, int | float] | None:
+    """Sizes such as "layers=2" as numbers by name. Raises `BadParameter` for what says no number."""
+    found: dict[str, int | float] = {}
+    for word in said:
+        name, _, value = word.partition("=")
+        try:
+            found[name] = float(value) if "." in value else int(value)
+        except ValueError:
+            raise typer.BadParameter(f"{word!r} is not like d_model=128", param_hint="--size") from None
+    return found or None
 
 
 def _train_other(

@@ -63,7 +63,7 @@ TASKS = {
     "text-generation": Task("text_generation", "TextGeneration", hub="openai-community/gpt2", here="smollm2"),
     "text2text-generation": Task("text_to_text", "TextToText", hub="google-t5/t5-base"),
     "summarization": Task("summarization", "Summarization", hub="sshleifer/distilbart-cnn-12-6", here="smollm2"),
-    "translation": Task("translation", "Translation", hub="Helsinki-NLP/opus-mt-{}-{}"),
+    "translation": Task("translation", "Translation", hub="Helsinki-NLP/opus-mt-{}-{}", here="translation"),
 }
 """Every task by the name that Hugging Face gives it."""
 
@@ -192,8 +192,20 @@ def _default(
         except SourceError as error:
             why = str(error)
             continue
+        if languages is not None and source == entry.here and (lacking := _lacking(loaded, languages)):
+            raise PipelineError(f"{lacking}; name a model with model=... ({why})")
         return loaded, f"no model was named, so {task} uses {source}; name one with model=... to choose"
     raise PipelineError(f"no default model for {task} can be had ({why}); name one with model=...")
+
+
+def _lacking(model: Model, languages: tuple[str, str]) -> str | None:
+    """What there is to say of a model of some pairs of languages that does not know this one."""
+    config = {} if model.origin is None else model.origin.config
+    known = [name for name in config.get("task_specific_params", {}) if name.startswith("translation_")]
+    wanted = "translation_{}_to_{}".format(*languages)
+    return (
+        None if wanted in known else f"no model at hand does {wanted}; the one that comes along does {', '.join(known)}"
+    )
 
 
 def _tokenizer(given: str | Path | Tokenizer | None) -> Tokenizer | None:

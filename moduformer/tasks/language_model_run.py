@@ -39,6 +39,7 @@ class LanguageModelSettings:
     device: str | None = None
     precision: str | None = None
     dropout: float | None = None
+    size: dict[str, Any] | None = None
 
     def estimator(self) -> LanguageModel:
         """The estimator these settings describe."""

@@ -50,6 +50,7 @@ class Seq2SeqSettings:
     device: str | None = None
     precision: str | None = None
     dropout: float | None = None
+    size: dict[str, Any] | None = None
 
 
 @dataclass
@@ -216,6 +217,7 @@ def estimator(asked: Seq2SeqSettings, rows: PairRows) -> Seq2Seq:
         device=asked.device,
         precision=asked.precision,
         dropout=asked.dropout,
+        size=asked.size,
     )
 
 
@@ -298,8 +300,10 @@ def measure(writer: Seq2Seq, pairs: Pairs) -> WritingScores:
 def evaluate_folder(
     folder: Path, data: str, text: str | None = None, label: str | None = None
 ) -> tuple[Seq2Seq, WritingScores]:
-    """Scores of a saved model on a file. Raises `DataError` for one that cannot be used."""
-    writer = Seq2Seq.load(folder)
+    """Scores of a saved model on a file, between the languages that its columns name, where they do.
+
+    Raises `DataError` for a file that cannot be used.
+    """
     source, beside = files_of(data, _TABLES) if not _is_text(data) else (data, None)
     stored = trained_columns(folder)
     if text is None and label is None and not _is_text(data):
@@ -309,6 +313,9 @@ def evaluate_folder(
             pairs = read_any(beside or source, None, None)
     else:
         pairs = read_any(beside or source, text, label)
+    source_language, target_language = meaning(pairs)[1]
+    named = {"source_language": source_language, "target_language": target_language} if target_language else {}
+    writer = Seq2Seq.load(folder, **named)
     return writer, measure(writer, pairs)
 
 

@@ -263,6 +263,7 @@ def _train_from_scratch(job: Training) -> Trained:
         learning_rate=job.learning_rate,
         label_smoothing=job.label_smoothing,
         seed=job.recipe.settings.seed,
+        precision=job.recipe.settings.precision,
         evaluate=None if held is None else evaluate,
         evaluate_every=None if held is None else 500,
         callbacks=job.callbacks,

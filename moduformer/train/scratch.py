@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -114,6 +114,7 @@ def train_translation(
     learning_rate: float | None = None,
     label_smoothing: float = 0.1,
     seed: int = 0,
+    precision: Literal["float32", "bfloat16"] = "float32",
     evaluate: Callable[[Model], Mapping[str, float]] | None = None,
     evaluate_every: int | None = None,
     callbacks: Sequence[Callback] = (),
@@ -132,6 +133,7 @@ def train_translation(
         steps: updates; `batch_tokens` source tokens each.
         batch_size: pairs an update on average, in place of `batch_tokens`.
         epochs: passes over the pairs in place of `steps`; the rate then rises over a quarter of them at most.
+        precision: of matrix products; weights and optimizer stay in float32.
         evaluate: called on the model every `evaluate_every` updates, in evaluation mode.
         folder: where to keep checkpoints, so that `resume` goes on after an interruption.
 
@@ -167,6 +169,7 @@ def train_translation(
         weight_decay=0.0,
         embedding="dense",
         seed=seed,
+        precision=precision,
         evaluate_every=evaluate_every,
         save_every=None if folder is None else max(steps // 20, 1),
     )

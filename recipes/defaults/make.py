@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from preparing import KINDS, prepare
+from preparing import KINDS, mark, pairs_of_directions, prepare
 from safetensors.torch import load_file, save_file
 
 HERE = Path(__file__).resolve().parent
@@ -34,6 +34,7 @@ FIGURES: dict[str, dict[str, str]] = {
     "answer": {"f1": "F1", "exact_match": "exact match"},
     "entail": {"accuracy": "accuracy", "majority_accuracy": "most frequent class"},
     "lm": {"perplexity": "perplexity of hidden tokens"},
+    "translate": {"bleu": "BLEU", "chrf": "chrF"},
 }  # fmt: skip
 """What is shown of a kind's metrics, the first as its headline."""
 
@@ -43,6 +44,7 @@ PIPELINES = {
     "answer": "question-answering",
     "entail": "zero-shot-classification",
     "lm": "fill-mask",
+    "translate": "translation",
 }
 
 
@@ -70,24 +72,35 @@ def make(name: str, about: dict[str, Any], data: Path, work: Path) -> None:
     files = {part: work / f"{part}.jsonl" for part in ("train", "held_out")}
     rows = {part: prepare(about, part, data, path) for part, path in files.items()}
     run = work / "run"
-    learn = ["train", files["train"], *KINDS[about["kind"]][1], "--model", about["base"], "--recipe", "lora",
+    adapters = about["kind"] != "translate"
+    start = ["--model", about["base"], "--recipe", "lora"] if adapters else ["--model", "transformer"]
+    learn = ["train", files["train"], *KINDS[about["kind"]][1], *start,
              "--evaluation", files["held_out"], "--seed", SEED, "--out", run]  # fmt: skip
     for option, value in about["options"].items():
-        learn += [f"--{option.replace('_', '-')}", value]
+        for each in value if isinstance(value, list) else [value]:
+            learn += [f"--{option.replace('_', '-')}", each]
     if not (run / "metrics.json").exists():
         moduformer(*learn, *(["--resume"] if (run / "checkpoints").exists() else []))
     folder = PACKAGE / name
-    pack(run / "adapter", folder)
+    if adapters:
+        pack(run / "adapter", folder)
+    else:
+        pack_translator(run, folder, about)
     measured, figures = {}, FIGURES[about["kind"]]
-    tests = {"held out": files["held_out"]}
+    tests = {"held out": files["held_out"]} if adapters else directions(about, data, work)
     for test in about.get("also", []):
         tests[test] = work / f"{test.partition('/')[0]}.jsonl"
         rows[test] = prepare(about | {"held_out": test}, "held_out", data, tests[test])
     steps = [shown(learn)]
     for test, path in tests.items():
-        measure = ["evaluate", folder.relative_to(HERE.parents[1]), path, "--json"]
+        columns = [] if adapters else [word for side in zip(("--text", "--label"), test.split(" to ")) for word in side]
+        measure = ["evaluate", folder.relative_to(HERE.parents[1]), path, *columns, "--json"]
         found = json.loads(moduformer(*measure, capture=True))
-        measured[test] = {figure: found[figure] for figure in ("rows", *figures) if found.get(figure) is not None}
+        measured[test] = {"rows": found.get("rows", found.get("examples"))} | {
+            figure: value["value"] if isinstance(value := found[figure], dict) else value
+            for figure in figures
+            if found.get(figure) is not None
+        }
         steps.append(shown(measure))
     (folder / "metrics.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     pages = Environment(loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True)
@@ -109,6 +122,32 @@ def pack(adapter: Path, folder: Path) -> None:
         (folder / name).write_bytes((adapter / name).read_bytes())
 
 
+def pack_translator(run: Path, folder: Path, about: dict[str, Any]) -> None:
+    """A whole model in half precision; its config says what stands before the texts of every direction."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {key: value.to(torch.float16) for key, value in load_file(run / "model.safetensors").items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        (folder / name).write_bytes((run / name).read_bytes())
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    pairs = {pair for first, second, _ in about["languages"].values() for pair in ((first, second), (second, first))}
+    config["task_specific_params"] = {
+        f"translation_{given}_to_{asked}": {"prefix": mark(asked)} for given, asked in sorted(pairs)
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def directions(about: dict[str, Any], data: Path, work: Path) -> dict[str, Path]:
+    """The held-out pairs of every direction as files, by its name."""
+    files = {}
+    for name, pairs in pairs_of_directions(about, data):
+        files[name] = work / f"{name.replace(' ', '-')}.jsonl"
+        lines = (json.dumps(pair, ensure_ascii=False) for pair in pairs)
+        files[name].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return files
+
+
 def table(every: dict[str, Any]) -> str:
     """The held-out figures of the defaults that have been made, as Markdown."""
     lines = [
@@ -122,11 +161,12 @@ def table(every: dict[str, Any]) -> str:
             continue
         total += sum(file.stat().st_size for file in folder.iterdir())
         headline, words = next(iter(FIGURES[about["kind"]].items()))
-        for test, found in json.loads((folder / "metrics.json").read_text(encoding="utf-8")).items():
-            place = "" if test == "held out" else f" of {test}"
+        measured = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        for test, found in measured.items():
+            place = "" if test == "held out" else f", {test}" if about["kind"] == "translate" else f" of {test}"
             value = found[headline]
             figure = f"{words} {value:.3f}" if value < 1.5 else f"{words} {value:.1f}"
-            nearest = about["nearest"] if test == "held out" else ""
+            nearest = about["nearest"] if test == next(iter(measured)) else ""
             lines.append(f"| `{name}` | {about['base']} | {about['citation']} ({about['licence']}) "
                          f"| {found['rows']:,}{place} | {figure} | {nearest} |")  # fmt: skip
     lines.append("")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,11 +120,71 @@ def texts(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
                 yield {"text": text}
 
 
+def translate(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
+    """Pairs in both directions; each source begins with a mark of the language that is asked for (Johnson et al. 2017).
+
+    A data set says its languages, and how often its pairs are repeated, for a small set beside a large one.
+    """
+    names = names_of(about, data)
+    for source in sources:
+        first, second, times = about["languages"][source.partition("/")[0]]
+        for row in rows_of(source, data):
+            pair = {language: written(str(row[language]), language, names) for language in (first, second)}
+            for asked, given in ((second, first), (first, second)):
+                for _ in range(times):
+                    yield {"source": mark(asked) + pair[given], "target": pair[asked]}
+
+
+def pairs_of_directions(about: Row, data: Path) -> Iterator[tuple[str, list[Row]]]:
+    """The held-out pairs of each direction: what it is called, and rows with a column a language, the source first."""
+    names = names_of(about, data)
+    for source in about["held_out"]:
+        first, second, _ = about["languages"][source.partition("/")[0]]
+        rows = rows_of(source, data)
+        for asked, given in ((second, first), (first, second)):
+            pairs = [{side: written(str(row[side]), side, names) for side in (given, asked)} for row in rows]
+            yield f"{given} to {asked}", pairs
+
+
+def mark(language: str) -> str:
+    """What stands before a text that is to be translated into a language."""
+    return f">>{language}<< "
+
+
+def names_of(about: Row, data: Path) -> dict[str, str]:
+    """Words that English writes with a capital inside a sentence, by their lower case: at least four times, and nine
+    times in ten."""
+    count: dict[str, Counter[str]] = defaultdict(Counter)
+    for source, column in about["cased"].items():
+        for row in rows_of(source, data):
+            for word in re.findall(r"(?<=[a-z,] )[A-Za-z]{2,}", str(row[column])):
+                count[word.lower()][word] += 1
+    best = {lower: forms.most_common(1)[0] for lower, forms in count.items() if sum(forms.values()) >= 4}
+    return {
+        lower: word
+        for lower, (word, seen) in best.items()
+        if word != lower and seen >= 0.9 * sum(count[lower].values())
+    }
+
+
+def written(text: str, language: str, names: dict[str, str]) -> str:
+    """A text as people write it, where a data set has it in lower-case words and marks with spaces between them."""
+    text = " ".join(text.split())
+    if language == "ja":
+        return re.sub(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])", "", text)
+    if language == "en" and text == text.lower():
+        text = re.sub(r" ('(?:t|s|m|d|re|ve|ll)\b|n't\b|[.,!?;:%])", r"\1", text)
+        text = re.sub(r"[a-z]+", lambda word: names.get(word[0], word[0]), re.sub(r"\bi\b", "I", text))
+        text = text[:1].upper() + text[1:]
+    return text
+
+
 KINDS: dict[str, tuple[Callable[[Row, list[str], Path], Iterator[Row]], list[str]]] = {
     "classify": (classify, ["--task", "classify", "--text", "text", "--label", "label"]),
     "tag": (tag, ["--task", "tag"]),
     "answer": (answer, ["--task", "answer"]),
     "entail": (entail, ["--task", "classify", "--text", "text", "--pair", "hypothesis", "--label", "label"]),
+    "translate": (translate, ["--task", "seq2seq", "--text", "source", "--label", "target"]),
     "lm": (texts, ["--task", "lm", "--text", "text"]),
 }
 """How the rows of a kind of default are made, and what `moduformer train` is told of their columns."""
