@@ -72,7 +72,7 @@ def served_page(language: str = "") -> str:
         '<meta name="referrer" content="no-referrer">\n'
         "<title>moduformer view</title>\n"
         '<link rel="icon" href="data:,">\n<link rel="stylesheet" href="viewer.css">\n</head>\n<body>\n'
-        f'<div data-viewer="http"{_language(language)}></div>\n'
+        f'<main data-viewer="http"{_language(language)}></main>\n'
         '<script type="module" src="viewer.js"></script>\n</body>\n</html>\n'
     )
 
@@ -103,7 +103,7 @@ def exported_page(source: Source, language: str = "", most_bytes: int = MOST_BYT
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
         f'<title>moduformer view: {title}</title>\n<link rel="icon" href="data:,">\n<style>{style}</style>\n</head>\n'
-        f'<body>\n<div data-viewer="embedded"{_language(language)}></div>\n'
+        f'<body>\n<main data-viewer="embedded"{_language(language)}></main>\n'
         f'<script type="application/json" data-recordings>{content}</script>\n'
         f'{layers}{pairs}<script type="module">{script}</script>\n</body>\n</html>\n'
     )

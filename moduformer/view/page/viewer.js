@@ -623,7 +623,7 @@ var ye = class {
 			}, C("span", {
 				class: "mf-axis",
 				role: "columnheader"
-			}), ...e));
+			}, C("span", { class: "mf-unseen" }, this.words.layers)), ...e));
 		}
 		for (let e = 0; e < this.shown.length; e += this.columns) {
 			let t = this.shown.slice(e, e + this.columns), n = t.map((e) => {
@@ -849,7 +849,7 @@ var we = class {
 		let l = C("form", { class: "mf-row" }, this.input, c);
 		l.addEventListener("submit", (e) => {
 			e.preventDefault(), this.input.value.trim() && !c.disabled && (c.disabled = !0, a(this.input.value).finally(() => c.disabled = !1));
-		}), this.form = C("details", { class: "mf-another" }, C("summary", {}, n.another), l), this.element = C("header", { class: "mf-header" }, C("div", { class: "mf-row mf-between" }, C("div", { class: "mf-named" }, this.title, this.facts), C("div", { class: "mf-row" }, o.element, s.element)), C("div", { class: "mf-row mf-texts" }, this.texts.element, this.other.element, this.swap, this.form));
+		}), this.form = C("details", { class: "mf-another" }, C("summary", {}, n.another), l), this.element = C("div", { class: "mf-header" }, C("div", { class: "mf-row mf-between" }, C("div", { class: "mf-named" }, this.title, this.facts), C("div", { class: "mf-row" }, o.element, s.element)), C("div", { class: "mf-row mf-texts" }, this.texts.element, this.other.element, this.swap, this.form));
 	}
 	show(e, t) {
 		let { words: n, desk: i } = this, { model: a } = t;

@@ -53,7 +53,7 @@ export class HeaderPanel {
     });
     this.form = element("details", { class: "mf-another" }, element("summary", {}, words.another), form);
     this.element = element(
-      "header",
+      "div",
       { class: "mf-header" },
       element(
         "div",

@@ -133,7 +133,7 @@ export class HeadsPanel {
     const rows: HTMLElement[] = [];
     if (!sorted) {
       const names = Array.from({ length: this.columns }, (_, head) => element("span", { class: "mf-axis", role: "columnheader" }, String(head)));
-      rows.push(element("div", { class: "mf-line", role: "row" }, element("span", { class: "mf-axis", role: "columnheader" }), ...names));
+      rows.push(element("div", { class: "mf-line", role: "row" }, element("span", { class: "mf-axis", role: "columnheader" }, element("span", { class: "mf-unseen" }, this.words.layers)), ...names));
     }
     for (let at = 0; at < this.shown.length; at += this.columns) {
       const part = this.shown.slice(at, at + this.columns);
