@@ -131,6 +131,41 @@ class Lora(nn.Module):
             )
         self._attach()
 
+    @classmethod
+    @torch.no_grad()
+    def between(cls, base: Model, tuned: Model, rank: int) -> Lora:
+        """The adapters on `base` that lead nearest to `tuned`: of every projection's change its first `rank` singular
+        vectors (Eckart & Young 1936). The heads of `tuned` are copied; what else it learned (norms, biases, embeddings)
+        stays behind, so measure what is left.
+
+        Args:
+            base: the model that `tuned` was fine-tuned from; gets the adapters and the heads.
+            tuned: a model of the same spec.
+            rank: of every adapter.
+
+        Raises:
+            TrainingError: the two have not the same architecture.
+        """
+        if base.spec != tuned.spec:
+            raise TrainingError(
+                f"adapters lead from a model to one like it, but they differ: {base.spec.diff(tuned.spec)}"
+            )
+        every = {part for _, _, parts in _projections(base) for part in parts}
+        lora = cls(base, LoraSettings(rank, float(rank), targets=tuple(sorted(every))))
+        layers = {path: layer for path, layer, _ in _projections(tuned)}
+        for path, part, adapter in lora.parts():
+            ours, theirs = lora._bases[path], layers[path]
+            change = _rows(theirs, part, theirs.weight) - _rows(ours, part, ours.weight)
+            left, values, right = torch.linalg.svd(change.float(), full_matrices=False)
+            scale = values[:rank].sqrt()
+            adapter.up[part].zero_()[:, : len(scale)] = left[:, :rank] * scale
+            adapter.down[part].zero_()[: len(scale)] = scale.unsqueeze(1) * right[:rank]
+        heads = {name: parameter for name, parameter in base.named_parameters() if name.startswith("heads.")}
+        for name, parameter in tuned.named_parameters():
+            if name in heads:
+                heads[name].copy_(parameter)
+        return lora.eval()
+
     def _attach(self) -> None:
         for path, base in self._bases.items():
             adapter = self._adapter(path)

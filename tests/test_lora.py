@@ -108,6 +108,30 @@ def test_frozen_weights_get_no_gradient(model, examples):
     assert all(p.grad is not None for p in lora.parameters())
 
 
+def test_the_adapters_between_two_models_are_the_nearest_of_their_rank(model, examples):
+    tuned = build(bert(), seed=0)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if name.startswith(("encoder.", "heads.")) and parameter.dim() == 2:
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    wanted, before = predict(tuned, examples), predict(model, examples)
+    change = tuned.views()["encoder.0.attention.q.weight"] - model.views()["encoder.0.attention.q.weight"]
+    left_out = torch.linalg.svdvals(change.detach())
+    errors = []
+    for rank in (1, 2, 4, 64):
+        base = build(bert(), seed=0)
+        lora = Lora.between(base, tuned, rank)
+        errors.append(abs(predict(base, examples) - wanted).max())
+        adapter = next(each for path, part, each in lora.parts() if (path, part) == ("encoder.0.attention.qkv", "q"))
+        # No matrix of this rank is nearer than the singular values that are left out.
+        assert torch.allclose((change - adapter.change("q")).norm(), left_out[rank:].norm(), atol=1e-5)
+    assert errors[-1] <= 1e-5 < errors[0]
+    assert abs(wanted - before).max() > 1e-2
+    with pytest.raises(TrainingError, match="pad_id"):
+        Lora.between(model, build(replace(bert(), pad_id=3), seed=0), 2)
+
+
 def test_merging_equals_the_adapters_and_goes_back_to_the_bit(model, examples):
     base = {name: p.detach().clone() for name, p in model.named_parameters()}
     lora = randomise(Lora(model, LoraSettings(targets=("q", "k", "v", "out", "up", "down"))))
