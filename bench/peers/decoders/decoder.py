@@ -40,7 +40,8 @@ class Decoder(Contender[DecoderWork]):
             first, _ = timed(partial(self.write, prompts, 1))
             whole, written = timed(partial(self.write, prompts, work.new))
             measures[f"first_{name}"] = first
-            # A first token can take longer alone than in a hurry; no speed may come out negative.
-            measures[f"tokens_{name}"] = size * (work.new - 1) / max(whole - first, 1e-9)
+            # On a busy machine the first token alone can take longer than all of them.
+            after = (work.new - 1) / (whole - first) if whole > first else work.new / whole
+            measures[f"tokens_{name}"] = size * after
             measures[f"whole_{name}"] = whole
         return Measured(measures, written)
