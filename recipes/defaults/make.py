@@ -23,6 +23,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from preparing import KINDS, mark, pairs_of_directions, prepare
 from safetensors.torch import load_file, save_file
 
+import moduformer as mf
+from moduformer.lora import Lora, file_names
+
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1] / "moduformer" / "defaults"
 SEED = 0
@@ -73,15 +76,19 @@ def make(name: str, about: dict[str, Any], data: Path, work: Path) -> None:
     rows = {part: prepare(about, part, data, path) for part, path in files.items()}
     run = work / "run"
     adapters = about["kind"] != "translate"
-    start = ["--model", about["base"], "--recipe", "lora"] if adapters else ["--model", "transformer"]
+    recipe = "plain" if "difference" in about else "lora"
+    start = ["--model", about["base"], "--recipe", recipe] if adapters else ["--model", "transformer"]
+    steps = []
+    if "first" in about:
+        before = work / "first"
+        steps.append(train_first(about, data, before))
+        start[1] = before / "run"
     learn = ["train", files["train"], *KINDS[about["kind"]][1], *start,
              "--evaluation", files["held_out"], "--seed", SEED, "--out", run]  # fmt: skip
-    for option, value in about["options"].items():
-        for each in value if isinstance(value, list) else [value]:
-            learn += [f"--{option.replace('_', '-')}", each]
-    if not (run / "metrics.json").exists():
-        moduformer(*learn, *(["--resume"] if (run / "checkpoints").exists() else []))
+    train(learn, about["options"], run)
     folder = PACKAGE / name
+    if "difference" in about:
+        extract(run, about["base"], about["difference"])
     if adapters:
         pack(run / "adapter", folder)
     else:
@@ -91,7 +98,7 @@ def make(name: str, about: dict[str, Any], data: Path, work: Path) -> None:
     for test in about.get("also", []):
         tests[test] = work / f"{test.partition('/')[0]}.jsonl"
         rows[test] = prepare(about | {"held_out": test}, "held_out", data, tests[test])
-    steps = [shown(learn)]
+    steps.append(shown(learn))
     for test, path in tests.items():
         columns = [] if adapters else [word for side in zip(("--text", "--label"), test.split(" to ")) for word in side]
         measure = ["evaluate", folder.relative_to(HERE.parents[1]), path, *columns, "--json"]
@@ -110,6 +117,36 @@ def make(name: str, about: dict[str, Any], data: Path, work: Path) -> None:
     )  # fmt: skip
     (folder / "README.md").write_text(card, encoding="utf-8")
     print(f"{folder}: {sum(file.stat().st_size for file in folder.iterdir()):,} bytes")
+
+
+def train(command: list[object], options: dict[str, Any], run: Path) -> None:
+    """Trains, or goes on training what was interrupted; `command` gets the options."""
+    for option, value in options.items():
+        for each in value if isinstance(value, list) else [value]:
+            command += [f"--{option.replace('_', '-')}", each]
+    if not (run / "metrics.json").exists():
+        moduformer(*command, *(["--resume"] if (run / "checkpoints").exists() else []))
+
+
+def train_first(about: dict[str, Any], data: Path, work: Path) -> str:
+    """Trains on something easier first, of which there is more; the command."""
+    work.mkdir(parents=True, exist_ok=True)
+    first = about | about["first"]
+    prepare(first, "train", data, work / "train.jsonl")
+    learn = ["train", work / "train.jsonl", *KINDS[first["kind"]][1], "--model", about["base"], "--recipe", "plain",
+             "--seed", SEED, "--out", work / "run"]  # fmt: skip
+    train(learn, first["options"], work / "run")
+    return shown(learn)
+
+
+def extract(run: Path, base: str, rank: int) -> None:
+    """Writes, as adapters of a rank, what a model learned that was fine-tuned whole; see `Lora.between`."""
+    tuned = mf.load(run)
+    task = {"classify": "text-classification", "tag": "token-classification", "span": "question-answering"}
+    model = mf.load(base, task[tuned.spec.heads[-1].kind], labels=tuned.labels, new_head=True)
+    lora = Lora.between(model, tuned, rank)
+    lora.save(run / "adapter", model, file_names(model).__getitem__, base=base)
+    (run / "adapter" / "config.json").write_bytes((run / "config.json").read_bytes())
 
 
 def pack(adapter: Path, folder: Path) -> None:

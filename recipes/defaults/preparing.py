@@ -27,6 +27,8 @@ def rows_of(source: str, data: Path) -> list[Row]:
     path = data / name
     if path.suffix == ".txt":
         rows = [{"text": line.strip()} for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    elif path.suffix == ".json":
+        rows = list(_squad(path))
     elif path.suffix == ".jsonl":
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     else:
@@ -66,10 +68,37 @@ def tag(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
 def answer(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
     """Questions, contexts and answers."""
     for source in sources:
-        if source.endswith(".json"):
-            yield from _squad(data / source)
-        else:
-            yield from rows_of(source, data)
+        yield from rows_of(source, data)
+
+
+def sentences(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
+    """Questions beside a sentence that answers each, as questions whose answer is that sentence among its neighbours.
+
+    Rows of one text follow one another, so neighbours speak of the same things. Sentences that stand in a held-out
+    context are left out, and questions that are held out.
+    """
+    held = [row for source in about["held_out"] for row in answer(about, [source], data)]
+    contexts = " ".join({bare(row["context"]) for row in held})
+    questions = {bare(row["question"]) for row in held}
+    chance = random.Random(SEED)
+    for source in sources:
+        rows = [row for row in rows_of(source, data) if bare(row["sentence"]) not in contexts]
+        texts = list(dict.fromkeys(row["sentence"].strip() for row in rows))
+        place = {text: number for number, text in enumerate(texts)}
+        for row in rows:
+            if bare(row["question"]) in questions:
+                continue
+            own = place[row["sentence"].strip()]
+            first = max(0, own - chance.randrange(5))
+            around = texts[first : first + 5]
+            start = sum(len(text) + 1 for text in around[: own - first])
+            yield {"id": f"{source}:{own}", "context": " ".join(around), "question": row["question"],
+                   "answers": {"text": [texts[own]], "answer_start": [start]}}  # fmt: skip
+
+
+def bare(text: str) -> str:
+    """Letters and digits alone, lower-case: equal for a text and what a tokenizer of words made of it."""
+    return "".join(letter for letter in text.lower() if letter.isalnum())
 
 
 def _squad(path: Path) -> Iterator[Row]:
@@ -183,6 +212,7 @@ KINDS: dict[str, tuple[Callable[[Row, list[str], Path], Iterator[Row]], list[str
     "classify": (classify, ["--task", "classify", "--text", "text", "--label", "label"]),
     "tag": (tag, ["--task", "tag"]),
     "answer": (answer, ["--task", "answer"]),
+    "sentences": (sentences, ["--task", "answer"]),
     "entail": (entail, ["--task", "classify", "--text", "text", "--pair", "hypothesis", "--label", "label"]),
     "translate": (translate, ["--task", "seq2seq", "--text", "source", "--label", "target"]),
     "lm": (texts, ["--task", "lm", "--text", "text"]),
