@@ -15,6 +15,7 @@ from pipeline_models import folder_of
 from typer.testing import CliRunner
 from view_models import decoder, encoder, encoder_decoder
 
+import moduformer as mf
 from moduformer.cli.app import app
 from moduformer.errors import TextError
 from moduformer.view import document
@@ -45,6 +46,19 @@ def test_a_saved_classifier_becomes_one_file(folder, tmp_path, monkeypatch):
     assert data["recordings"][0]["prediction"]["labels"] == ["bad", "good"]
     assert data["recordings"][0]["model"]["name"] == "reviews"
     assert str(folder.parent) not in content
+
+
+def test_without_a_target_the_models_own_translation_is_looked_at(tmp_path):
+    torch.set_num_threads(1)
+    size = {"layers": 1, "d_model": 16, "d_ff": 16, "heads": 2, "vocab": 60}
+    translator = mf.Seq2Seq(size=size, epochs=2, num_beams=1)
+    translator.fit(["a good film", "a long story", "the old city"] * 4, ["좋은 영화", "긴 이야기", "옛 도시"] * 4)
+    folder = translator.save(tmp_path / "translator")
+    (data,) = [json.loads(line) for line in run("view", "a good city", "--model", folder, "--json").splitlines()]
+    assert data["sequences"]["target"]["text"].strip() == translator.predict(["a good city"])[0].strip()
+    across = data["attentions"][-1]
+    assert (across["name"], across["queries"], across["keys"]) == ("decoder.cross_attention", "target", "source")
+    assert data["written"]["from"] == 1
 
 
 def test_a_folder_that_is_made_is_named(folder, tmp_path, monkeypatch):
