@@ -39,6 +39,11 @@ def rows_of(source: str, data: Path) -> list[Row]:
     return rows[begin:end]
 
 
+def sources_of(about: Row, part: str) -> list[str]:
+    """The sources of "train" or "held_out": a list, where the table may name one alone."""
+    return about[part] if isinstance(about[part], list) else [about[part]]
+
+
 def classify(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
     """A text and a label each; `names` are better names of labels."""
     names = about.get("names")
@@ -77,7 +82,7 @@ def sentences(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
     Rows of one text follow one another, so neighbours speak of the same things. Sentences that stand in a held-out
     context are left out, and questions that are held out.
     """
-    held = [row for source in about["held_out"] for row in answer(about, [source], data)]
+    held = list(answer(about, sources_of(about, "held_out"), data))
     contexts = " ".join({bare(row["context"]) for row in held})
     questions = {bare(row["question"]) for row in held}
     chance = random.Random(SEED)
@@ -167,7 +172,7 @@ def translate(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
 def pairs_of_directions(about: Row, data: Path) -> Iterator[tuple[str, list[Row]]]:
     """The held-out pairs of each direction: what it is called, and rows with a column a language, the source first."""
     names = names_of(about, data)
-    for source in about["held_out"]:
+    for source in sources_of(about, "held_out"):
         first, second, _ = about["languages"][source.partition("/")[0]]
         rows = rows_of(source, data)
         for asked, given in ((second, first), (first, second)):
@@ -222,8 +227,7 @@ KINDS: dict[str, tuple[Callable[[Row, list[str], Path], Iterator[Row]], list[str
 
 def prepare(about: Row, part: str, data: Path, target: Path) -> int:
     """Writes the rows of `part` ("train" or "held_out") as JSON lines; how many there are."""
-    sources = about[part] if isinstance(about[part], list) else [about[part]]
-    rows = list(KINDS[about["kind"]][0](about, sources, data))
+    rows = list(KINDS[about["kind"]][0](about, sources_of(about, part), data))
     lines = (json.dumps(row, ensure_ascii=False, default=lambda value: value.tolist()) for row in rows)
     target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return len(rows)
