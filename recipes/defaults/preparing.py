@@ -94,8 +94,8 @@ def sentences(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
             if bare(row["question"]) in questions:
                 continue
             own = place[row["sentence"].strip()]
-            first = max(0, own - chance.randrange(5))
-            around = texts[first : first + 5]
+            first = max(0, own - chance.randrange(3))
+            around = texts[first : first + 3]
             start = sum(len(text) + 1 for text in around[: own - first])
             yield {"id": f"{source}:{own}", "context": " ".join(around), "question": row["question"],
                    "answers": {"text": [texts[own]], "answer_start": [start]}}  # fmt: skip
