@@ -96,7 +96,7 @@ TASKS: dict[str, Callable[[Any], None]] = {
     "token-classification": token_classification,
     "question-answering": question_answering,
     "summarization": summarization,
-    "translation_en_to_de": translation,
+    "translation_en_to_ja": translation,
     "text-generation": text_generation,
     "feature-extraction": feature_extraction,
     "fill-mask": fill_mask,
