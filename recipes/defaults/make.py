@@ -75,9 +75,8 @@ def make(name: str, about: dict[str, Any], data: Path, work: Path) -> None:
     files = {part: work / f"{part}.jsonl" for part in ("train", "held_out")}
     rows = {part: prepare(about, part, data, path) for part, path in files.items()}
     run = work / "run"
-    adapters = about["kind"] != "translate"
-    recipe = "plain" if "difference" in about else "lora"
-    start = ["--model", about["base"], "--recipe", recipe] if adapters else ["--model", "transformer"]
+    adapters, recipe = "scratch" not in about, "plain" if "difference" in about else "lora"
+    start = ["--model", about["base"], "--recipe", recipe] if adapters else ["--model", about["scratch"]]
     steps = []
     if "first" in about:
         before = work / "first"
@@ -92,15 +91,17 @@ def make(name: str, about: dict[str, Any], data: Path, work: Path) -> None:
     if adapters:
         pack(run / "adapter", folder)
     else:
-        pack_translator(run, folder, about)
+        pack_whole(run, folder, about.get("languages", {}))
     measured, figures = {}, FIGURES[about["kind"]]
-    tests = {"held out": files["held_out"]} if adapters else directions(about, data, work)
+    translates = about["kind"] == "translate"
+    tests = directions(about, data, work) if translates else {"held out": files["held_out"]}
     for test in about.get("also", []):
         tests[test] = work / f"{test.partition('/')[0]}.jsonl"
         rows[test] = prepare(about | {"held_out": test}, "held_out", data, tests[test])
     steps.append(shown(learn))
     for test, path in tests.items():
-        columns = [] if adapters else [word for side in zip(("--text", "--label"), test.split(" to ")) for word in side]
+        sides = zip(("--text", "--label"), test.split(" to ")) if translates else ()
+        columns = [word for side in sides for word in side]
         measure = ["evaluate", folder.relative_to(HERE.parents[1]), path, *columns, "--json"]
         found = json.loads(moduformer(*measure, capture=True))
         measured[test] = {"rows": found.get("rows", found.get("examples"))} | {
@@ -159,19 +160,21 @@ def pack(adapter: Path, folder: Path) -> None:
         (folder / name).write_bytes((adapter / name).read_bytes())
 
 
-def pack_translator(run: Path, folder: Path, about: dict[str, Any]) -> None:
-    """A whole model in half precision; its config says what stands before the texts of every direction."""
+def pack_whole(run: Path, folder: Path, languages: dict[str, Any]) -> None:
+    """A whole model in half precision; that of a translator says what stands before the texts of every direction."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.to(torch.float16) for key, value in load_file(run / "model.safetensors").items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
-        (folder / name).write_bytes((run / name).read_bytes())
+        if (run / name).is_file():
+            (folder / name).write_bytes((run / name).read_bytes())
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    pairs = {pair for first, second, _ in about["languages"].values() for pair in ((first, second), (second, first))}
-    config["task_specific_params"] = {
-        f"translation_{given}_to_{asked}": {"prefix": mark(asked)} for given, asked in sorted(pairs)
-    }
+    pairs = {pair for first, second, _ in languages.values() for pair in ((first, second), (second, first))}
+    if pairs:
+        config["task_specific_params"] = {
+            f"translation_{given}_to_{asked}": {"prefix": mark(asked)} for given, asked in sorted(pairs)
+        }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

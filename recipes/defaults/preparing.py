@@ -146,9 +146,8 @@ def texts(about: Row, sources: list[str], data: Path) -> Iterator[Row]:
     """Texts alone, each once."""
     seen = set()
     for source in sources:
-        column = about["columns"].get(source.partition("/")[0], "text")
-        for row in rows_of(source, data):
-            text = row[column]
+        columns = about["columns"].get(source.partition("/")[0], ["text"])
+        for text in (row[column] for row in rows_of(source, data) for column in columns):
             if isinstance(text, str) and len(text) >= about["shortest"] and text not in seen:
                 seen.add(text)
                 yield {"text": text}
