@@ -15,6 +15,7 @@ from bench.peers.encoder_decoders.transformers_model import TransformersTranslat
 from bench.peers.encoder_decoders.translator import TranslatorWork
 from bench.table import Column, Table
 
+NEVER = -1e4
 WIDER = 3.0
 """Drawn weights are made wider than for training, so that what is written depends on the source."""
 
@@ -96,6 +97,10 @@ def drawn(kept: Path) -> Path:
             for parameter in model.parameters():
                 if parameter.dim() > 1:
                     parameter.mul_(WIDER)
+            # As in published files: padding begins a text with nothing, and is never written.
+            padding = model.spec.pad_id
+            model.get_parameter("embedding.tokens.weight")[padding] = 0
+            model.get_parameter("heads.language-model.bias")[padding] = NEVER
         with whole(folder) as unfinished:
             model.save(unfinished)
     return folder

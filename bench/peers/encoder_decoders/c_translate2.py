@@ -33,13 +33,12 @@ class CTranslate2Translator(Translator):
             def _load(self) -> object:
                 model = AutoModelForSeq2SeqLM.from_pretrained(work.folder)
                 spec = MarianMTLoader().get_model_spec(model)
-                words = [str(number) for number in range(model.config.vocab_size)]
+                # Marian's last token is padding, whose vector is zero: it begins every text and is never written.
+                words = [str(number) for number in range(model.config.vocab_size - 1)]
                 spec.register_source_vocabulary(words)
                 spec.register_target_vocabulary(words)
-                spec.config.decoder_start_token = str(model.config.decoder_start_token_id)
-                spec.config.eos_token = str(model.config.eos_token_id)
-                spec.config.bos_token = spec.config.decoder_start_token
-                spec.config.unk_token = str(model.config.pad_token_id)
+                spec.config.eos_token = spec.config.decoder_start_token = str(model.config.eos_token_id)
+                spec.config.unk_token = words[1]
                 return spec
 
         with whole(self.files(work)[0]) as folder:
