@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def running_lab(folder, code, seconds=120):
+def running_lab(folder, code, seconds=300):
     """Starts JupyterLab in `folder` with a notebook of one cell, and yields the notebook's address.
 
     Arguments:
@@ -22,6 +22,11 @@ def running_lab(folder, code, seconds=120):
     work = folder / "work"
     for place in (*places.values(), work):
         place.mkdir(parents=True)
+    # It would ask whether it may fetch news.
+    silent = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+    settled = places["JUPYTER_CONFIG_DIR"] / "labconfig" / "default_setting_overrides.json"
+    settled.parent.mkdir()
+    settled.write_text(json.dumps(silent), encoding="utf-8")
     cell = {"cell_type": "code", "id": "a", "source": code, "metadata": {}, "outputs": [], "execution_count": None}
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
@@ -59,9 +64,12 @@ def running_lab(folder, code, seconds=120):
                 server.wait()
 
 
-def run_cell(page):
+def run_cell(page, seconds=300):
     """Runs the notebook's cell and waits for the viewer in its output."""
-    page.locator(".jp-CodeCell .cm-content").click(timeout=120_000)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", state="attached", timeout=120_000)
+    page.locator(".jp-CodeCell .cm-content").click(timeout=1000 * seconds)
+    idle = ".jp-Notebook-ExecutionIndicator[data-status='idle']"
+    page.wait_for_selector(idle, state="attached", timeout=1000 * seconds)
     page.keyboard.press("Shift+Enter")
-    page.wait_for_selector(".jp-OutputArea .mf-head", timeout=120_000)
+    found = page.locator(".jp-OutputArea :is(.mf-head, [data-mime-type='application/vnd.jupyter.stderr'])").first
+    found.wait_for(timeout=1000 * seconds)
+    assert page.locator(".jp-OutputArea .mf-head").count(), page.locator(".jp-OutputArea").first.inner_text()

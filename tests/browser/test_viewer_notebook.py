@@ -26,6 +26,10 @@ def test_the_widget_is_drawn_and_asks_the_kernel(chromium, tmp_path):
         page.click('.mf-head[data-head="1,1"]')
         page.wait_for_selector(".mf-view:not([aria-busy])", state="attached")
         assert page.locator(".mf-heading h2").inner_text() == "Layer 1, head 1"
+        # JupyterLab has rules of its own for buttons and lists.
+        look = """() => [".mf-button", ".mf-scores dt"].map((name) => getComputedStyle(document.querySelector(name)))
+          .map(({ borderTopLeftRadius, float, fontWeight }) => [borderTopLeftRadius, float, fontWeight])"""
+        assert page.evaluate(look) == [["99px", "none", "400"], ["0px", "none", "400"]]
         # JupyterLab's own keys must not be pressed by the viewer's.
         page.locator(".mf-lines").focus()
         page.keyboard.press("ArrowDown")
@@ -36,5 +40,7 @@ def test_the_widget_is_drawn_and_asks_the_kernel(chromium, tmp_path):
         page.wait_for_selector(".mf-moved")
         assert page.locator(".mf-head.mf-off").count() == 1
         assert page.locator(".jp-CodeCell").count() == 2  # `x` would have cut a cell
+        page.evaluate("() => document.body.dataset.jpThemeLight = 'false'")
+        page.wait_for_selector(".mf-viewer[data-theme=dark]")
         context.close()
     assert wrong == []

@@ -1,5 +1,5 @@
 import { Desk } from "./desk";
-import { isDark, onSystemTheme, themeOf, type Theme } from "./draw/theme";
+import { isDark, onTheme, themeOf, type Theme } from "./draw/theme";
 import { element } from "./element";
 import { HeadsPanel } from "./panels/heads";
 import { HeaderPanel, type Setting } from "./panels/header";
@@ -50,7 +50,7 @@ export class App {
       if (state.recording !== before.recording || state.attention !== before.attention) this.settle(state, before);
       this.show();
     });
-    this.stopListening = onSystemTheme(() => this.redress());
+    this.stopListening = onTheme(() => this.redress());
     this.show();
   }
 

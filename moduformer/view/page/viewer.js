@@ -244,7 +244,10 @@ function ne(e) {
 	return t.dataset.jpThemeLight === void 0 ? t.dataset.vscodeThemeKind === void 0 ? S.matches : t.dataset.vscodeThemeKind.includes("dark") : t.dataset.jpThemeLight === "false";
 }
 function re(e) {
-	return S.addEventListener("change", e), () => S.removeEventListener("change", e);
+	let t = new MutationObserver(e);
+	return t.observe(document.body, { attributeFilter: ["data-jp-theme-light", "data-vscode-theme-kind"] }), S.addEventListener("change", e), () => {
+		t.disconnect(), S.removeEventListener("change", e);
+	};
 }
 function ie(e, t) {
 	let n = getComputedStyle(e), r = (e) => n.getPropertyValue(e).trim();

@@ -26,9 +26,15 @@ export function isDark(choice: Choice): boolean {
   return systemDark.matches;
 }
 
-export function onSystemTheme(callback: () => void): () => void {
+/** Calls back when the system's or the notebook's theme changes; answers a function that ends it. */
+export function onTheme(callback: () => void): () => void {
+  const notebook = new MutationObserver(callback);
+  notebook.observe(document.body, { attributeFilter: ["data-jp-theme-light", "data-vscode-theme-kind"] });
   systemDark.addEventListener("change", callback);
-  return () => systemDark.removeEventListener("change", callback);
+  return () => {
+    notebook.disconnect();
+    systemDark.removeEventListener("change", callback);
+  };
 }
 
 export function themeOf(root: Element, dark: boolean): Theme {
