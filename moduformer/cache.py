@@ -155,7 +155,8 @@ class Cache:
 
     `seen` `[rows]` counts each row's tokens so far: the position of its next one. `marks` `[rows, 3]` are
     what `blocks.infilling` remembers of a text with blanks; the first column is where its context ended. `images`
-    `[rows, images]` are the positions of image tokens, where a text has them, `NEVER` where a row has fewer.
+    `[rows, images]` are the positions of image tokens, where a text has them, `NEVER` where a row has fewer. `modules`
+    are the caches of heads' modules, by the head's kind, which go wherever this one goes.
     """
 
     rows: int
@@ -164,6 +165,7 @@ class Cache:
     seen: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     marks: Tensor | None = None
     images: Tensor | None = None
+    modules: dict[str, Cache] = field(default_factory=dict)
 
     @classmethod
     def of(cls, stack: Stack, rows: int, device: torch.device | str | None = None) -> Cache:
@@ -209,6 +211,8 @@ class Cache:
             slots.positions, slots.lost = slots.positions[index], slots.lost[index]
         for layer in self.layers:
             layer.select(index, tokens)
+        for module in self.modules.values():
+            module.select(chosen)
 
     def images_before(self, positions: Tensor, row_of: Tensor) -> Tensor:
         """How many image tokens each row has had `[rows]`; the next ones, at `positions` of rows `row_of`, are kept."""
@@ -228,6 +232,8 @@ class Cache:
         3.2); positions go on from what was seen."""
         for slots in self.slots.values():
             slots.forget(self.seen - last)
+        for module in self.modules.values():
+            module.keep(last)
 
     def truncate(self, lengths: Sequence[int] | Tensor) -> None:
         """Forgets what came after the first `lengths` tokens of each row, as if it had never been seen.
@@ -241,7 +247,7 @@ class Cache:
         context = None if self.marks is None else torch.minimum(self.marks[:, 0], self.seen)
         if context is not None and bool(wanted.any()) and bool((wanted < context).any()):
             raise TextError("a row cannot be cut back inside its context, of which every token has seen all others")
-        for slots in self.slots.values():
+        for slots in (slots for each in (self, *self.modules.values()) for slots in each.slots.values()):
             if not slots.holds(wanted):
                 raise TextError(
                     f"rows of {self.seen.tolist()} tokens cannot be cut back to {wanted.tolist()}: layers with a "
@@ -254,3 +260,5 @@ class Cache:
         if self.images is not None:
             self.images = self.images.masked_fill(self.images >= wanted[:, None], NEVER)
         self.seen = wanted.clone()
+        for module in self.modules.values():
+            module.truncate(wanted)

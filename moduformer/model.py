@@ -134,10 +134,11 @@ class Model(nn.Module):
         A batch's `pixels` are looked at first. Where the decoder reads an image and no other text, `batch` is one of
         images alone (`Batch.from_pixels`), and `target` the text.
 
-        With a `cache`, the decoder's batch holds the next tokens of every row (see `Batch.following`). `encoded` is the
-        `encoder_hidden` of an earlier pass over the same batch, to use again. `logits_at` `[places]` are the tokens of
-        the (decoder's) flat run that heads which read every token shall read; their logits are `[places, outputs]`, and
-        None reads all. With `batch.rows.ends`, a long prompt costs one row of vocabulary logits, not one a token.
+        With a `cache`, the decoder's batch holds the next tokens of every row (see `Batch.following`), and heads whose
+        module sees both ways are left out. `encoded` is the `encoder_hidden` of an earlier pass over the same batch, to
+        use again. `logits_at` `[places]` are the tokens of the (decoder's) flat run that heads which read every token
+        shall read; their logits are `[places, outputs]`, and None reads all. With `batch.rows.ends`, a long prompt
+        costs one row of vocabulary logits, not one a token.
         """
         if cache is not None and (target or batch).order != tuple(range(cache.rows)):
             raise TextError(f"rows must come in the order of the cache's {cache.rows}; see Batch.following")
@@ -145,6 +146,7 @@ class Model(nn.Module):
             batch = arrange(self.spec.infilling, batch, cache)
         if trace is not None:
             stacks = {"encoder": batch, "decoder": target or batch, "embedding": batch}
+            stacks |= {head.kind: target or batch for head in self.spec.heads if head.module is not None}
             if batch.permutation is not None and batch.permutation.targets is not None:
                 stacks["query_stream"] = batch.permutation.targets
             trace.begin(**stacks, **self._images_of(batch))
@@ -185,7 +187,7 @@ class Model(nn.Module):
             hidden = self.decoder(hidden, target.rows, memory=memory, cache=cache, trace=trace)
             states = States(hidden, target, encoder_hidden=encoded, source=batch)
         states.images = images
-        self._run_heads(states, logits_at)
+        self._run_heads(states, logits_at, cache, trace)
         if trace is not None:
             trace.end()
         return states
@@ -240,19 +242,29 @@ class Model(nn.Module):
         beside = batch.beside
         return None if beside is None else Memory(beside.hidden, Layout(batch.rows, beside.rows), source="vision")
 
-    def _run_heads(self, states: States, logits_at: Tensor | None = None) -> None:
+    def _run_heads(
+        self, states: States, logits_at: Tensor | None = None, cache: Cache | None = None, trace: Trace | None = None
+    ) -> None:
         eos = self.spec.eos_id
         ends = eos if isinstance(eos, tuple) else () if eos is None else (eos,)
         pooled = None
         for head in self.spec.heads:
+            kept = None if cache is None else cache.modules.get(head.kind)
+            if cache is not None and head.module is not None and kept is None:
+                # It sees both ways: with every token to come, all it has said of earlier ones would change.
+                continue
             if head.reads == "pool":
-                assert pooled is not None
+                if pooled is None:
+                    continue
                 seen = pooled
             else:
+                own = self.heads[head.kind]
+                assert isinstance(own, Head)
+                hidden = own.states(states.hidden, states.batch.rows, kept, trace)
                 # A decoder that reads the source shifted ends where the source does.
                 shifted = states.source is not None and states.source.rows is states.batch.rows
                 tokens = states.source.tokens if shifted and states.source else states.batch.tokens
-                seen = read(head, states.hidden, states.batch.rows, tokens, ends, self.spec.reads_backward)
+                seen = read(head, hidden, states.batch.rows, tokens, ends, self.spec.reads_backward)
                 if logits_at is not None and head.reads == "tokens":
                     seen = seen[logits_at]
             result = self.heads[head.kind](seen, self.targets.tokens.weight)
@@ -302,7 +314,8 @@ class Model(nn.Module):
         finds both from its special tokens. An encoder with two streams takes `perm_mask` and `target_mapping` (see
         `Batch.permuted`); its results are then those of the tokens to predict, `[rows, predicted]`. Layers of entities
         take `entity_vectors` `[rows, tokens, width]` where `entity_mask` is 1, and an entity head `entity_candidates`
-        `[candidates, width]` to choose from.
+        `[candidates, width]` to choose from. Beside a language-model head, a masked-lm head gives `prediction_logits`,
+        and `labels` are the former's.
         """
         if input_ids is None or (self.encoder is None and self.spec.has_source):
             return self._about_images(input_ids, attention_mask, pixel_values, labels, trace)
@@ -519,7 +532,9 @@ class Model(nn.Module):
                     logits, out.logits = logits.squeeze(-1), out.logits.squeeze(-1)
                 if pretraining:
                     out.prediction_logits, out.logits = out.logits, None
-                if labels is not None:
+                if kind == "masked-lm" and "language-model" in states.heads:
+                    out.prediction_logits, out.logits = out.logits, None
+                elif labels is not None:
                     losses.append(self._token_loss(kind, logits, batch.gather(labels), batch))
         if losses:
             out.loss = torch.stack(losses).sum()
@@ -539,7 +554,19 @@ class Model(nn.Module):
         stack = self.decoder or self.encoder
         if stack is None:
             raise TextError("a model without a text has nothing to keep in a cache")
-        return stack.cache(rows, self.device)
+        cache: Cache = stack.cache(rows, self.device)
+        for head in self.spec.heads:
+            if head.module is not None and head.module.stack.causal:
+                cache.modules[head.kind] = Cache.of(head.module.stack, rows, self.device)
+        return cache
+
+    def both_ways(self, batch: Batch) -> Batch:
+        """The same rows, every token of which sees all of its row: those of a causal decoder with their whole length as
+        prefix, as what guesses hidden words of a text must read it; those of an encoder as they are."""
+        decoder = self.spec.decoder
+        if self.encoder is not None or not isinstance(decoder, architecture.Stack) or not decoder.causal:
+            return batch
+        return replace(batch, rows=replace(batch.rows, prefixes=batch.rows.positions[batch.rows.ends] + 1))
 
     def generate(
         self,

@@ -40,6 +40,7 @@ from moduformer.architecture import (
     Sinusoids,
     Spec,
     Stack,
+    TaskModule,
     Transform,
     YarnScaling,
 )
@@ -123,6 +124,9 @@ _SEEN = SEEING["resampled"].vision
 WIDER = replace(_SEEN, dim=20, bridge=replace(_SEEN.bridge, dim=20))
 GATE = "decoder.pattern.*.gated_cross_attention"
 GATED = GatedCrossAttention(Attention(2, 4, 2), FeedForward(12))
+SMALL = TaskModule(8, Stack(1, (Block(Attention(2, 4, 2), FeedForward(12)),), causal=True))
+UNTIED = {"heads": (Head("language-model"),)}
+MODULE = {"heads": (Head("language-model", module=SMALL),)}
 EYE = Head("embed", reads="first", outputs=10)
 
 CASES: dict[tuple[str, str], Case] = {
@@ -250,6 +254,10 @@ CASES: dict[tuple[str, str], Case] = {
     ("Head", "normalised"): Case("llama", "heads.0.normalised", True),
     ("Head", "softcap"): Case("llama", "heads.0.softcap", 0.5),
     ("Head", "dropout"): Case("bert", "heads.0.dropout", 0.5, {"heads": (CLASSIFY,)}),
+    ("Head", "module"): Case("gpt2", "heads.0.module", SMALL, UNTIED),
+    ("TaskModule", "dim"): Case("gpt2", "heads.0.module.dim", 12, MODULE),
+    ("TaskModule", "stack"): Case("gpt2", "heads.0.module.stack", replace(SMALL.stack, layers=2), MODULE),
+    ("TaskModule", "bias"): Case("gpt2", "heads.0.module.bias", False, MODULE),
     ("Patches", "image"): Case("vit", "vision.patches.image", 12),
     ("Patches", "patch"): Case("vit", "vision.patches.patch", 2),
     ("Patches", "channels"): Case("vit", "vision.patches.channels", 1),

@@ -32,6 +32,7 @@ from moduformer.architecture.parts import (
     Rotary,
     Sinusoids,
     Stack,
+    TaskModule,
     Transform,
     YarnScaling,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "Spec",
     "Stack",
     "Summary",
+    "TaskModule",
     "Transform",
     "Vision",
     "YarnScaling",

@@ -456,8 +456,30 @@ class Transform:
 
 
 @dataclass(frozen=True)
+class TaskModule:
+    """A stack of its own between the last hidden states and one head, `dim` wide (Wang et al. 2021, ERNIE 3.0 Titan:
+    heads share one universal stack, and each reads it through a small module).
+
+    A linear layer, with a `bias` or without, projects the states into it. It places tokens, and hides them from each
+    other, as its `stack` says."""
+
+    dim: int
+    stack: Stack
+    bias: bool = True
+
+    @property
+    def out_dim(self) -> int:
+        """The width of its last states."""
+        return self.stack.out_dim(self.dim)
+
+    def num_parameters(self, dim: int) -> int:
+        """Numbers of the projection of states of width `dim`, and of the stack."""
+        return _linear(dim, self.dim, self.bias) + self.stack.num_parameters(self.dim)
+
+
+@dataclass(frozen=True)
 class Head:
-    """What is computed from the last hidden states.
+    """What is computed from the last hidden states, or from what a `module` of its own makes of them.
 
     `reads` says from where: every token, the first, the last, the last or first end-of-sequence token, the token of
     the largest id, the mean of all, the pooled vector of a "pool" head, or the last, the maximum and the mean side by
@@ -476,15 +498,21 @@ class Head:
     normalised: bool = False
     softcap: float | None = None
     dropout: float = 0.0
+    module: TaskModule | None = None
+
+    def state_dim(self, dim: int) -> int:
+        """The width of the states it reads from, where the model's last are of width `dim`."""
+        return dim if self.module is None else self.module.out_dim
 
     def in_dim(self, dim: int) -> int:
-        """The width of what it reads of states of width `dim`."""
-        return 3 * dim if self.reads == "concat" else dim
+        """The width of what it reads where the model's last states are of width `dim`."""
+        return self.state_dim(dim) * (3 if self.reads == "concat" else 1)
 
     def num_parameters(self, vocab: int, dim: int) -> int:
-        """Numbers of the transform and the last projection; a tie counts with the embedding."""
+        """Numbers of the module, the transform and the last projection; a tie counts with the embedding."""
+        inner = self.module.num_parameters(dim) if self.module else 0
         dim = self.in_dim(dim)
-        inner = self.transform.num_parameters(dim) if self.transform else 0
+        inner += self.transform.num_parameters(dim) if self.transform else 0
         inner += self.norm.num_parameters(dim) if self.norm else 0
         if self.kind in ("pool", "entity"):
             return inner

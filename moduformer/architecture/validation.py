@@ -12,6 +12,7 @@ from moduformer.architecture.parts import (
     Attention,
     Disentangled,
     DistanceVectors,
+    Head,
     Llama3Scaling,
     MixtureOfExperts,
     RelativeBuckets,
@@ -256,23 +257,46 @@ def _check_heads(spec: Any) -> None:
             raise SpecError(f"{where} is there twice")
         if head.reads == "pool" and "pool" not in kinds:
             raise SpecError(f"{where} reads the pooled vector, but there is no head of kind 'pool' before it")
+        if head.module is not None:
+            _check_module(head, spec, where)
         if (head.kind in _ONE_A_ROW) is (head.reads == "tokens"):
             raise SpecError(f"{where} cannot read {head.reads!r}")
         if head.kind in _OUTPUTS and head.outputs != _OUTPUTS[head.kind]:
             raise SpecError(f"{where} has {_OUTPUTS[head.kind]} outputs, but {head.outputs!r} are asked for")
         pool = spec.head("pool") if head.reads == "pool" else None
-        width = pool.transform.width if pool and pool.transform else spec.out_dim
+        width = spec.out_dim if pool is None else _made_width(pool, spec.out_dim)
         if width != spec.out_dim:
             raise SpecError(f"{where} reads a pooled vector of width {width}, but heads read {spec.out_dim}")
         table = (spec.target_embedding or spec.embedding).width
-        if head.tied and (head.transform.width if head.transform else spec.out_dim) != table:
+        if head.tied and _made_width(head, spec.out_dim) != table:
             raise SpecError(f"{where} is tied to an embedding of width {table}, but projects another width")
         if head.tied and head.outputs is not None:
             raise SpecError(f"{where} is tied to the embedding, so its outputs are the vocabulary")
         kinds.append(head.kind)
 
 
+def _made_width(head: Head, dim: int) -> int:
+    """The width of what a head's last projection is given."""
+    return head.transform.width if head.transform else head.state_dim(dim)
+
+
+def _check_module(head: Head, spec: Any, where: str) -> None:
+    assert head.module is not None
+    stack, last = head.module.stack, spec.decoder or spec.encoder
+    if head.reads == "pool":
+        raise SpecError(f"{where}.module has no effect on a head that reads the pooled vector; give it to 'pool'")
+    if not isinstance(last, Stack) or last.two_streams:
+        raise SpecError(f"{where}.module reads the states of every token in turn: those of a Stack without two_streams")
+    _check_stack(stack, f"{where}.module.stack", crossing=False)
+    if stack.two_streams or any(block.entities for block in stack.pattern):
+        raise SpecError(f"{where}.module.stack reads states alone, so it has no two_streams and no entities")
+    if head.kind == "language-model" and not stack.causal:
+        raise SpecError(f"{where}.module.stack must be causal: a head that tells the next token must not see it")
+
+
 def _check_vision(vision: Vision) -> None:
+    if named := next((head.kind for head in vision.heads if head.module is not None), None):
+        raise SpecError(f"vision.heads.{named}.module: a module stands between a text's states and a head")
     patches = vision.patches
     if patches.patch > patches.image:
         raise SpecError(f"vision.patches: a patch of {patches.patch} pixels in an image of {patches.image}")

@@ -21,6 +21,7 @@ from moduformer.architecture.parts import (
     Rotary,
     Sinusoids,
     Stack,
+    TaskModule,
 )
 from moduformer.architecture.recurrent import (
     AdditiveAttention,
@@ -59,6 +60,8 @@ def describe(spec: Spec) -> Lines:
             lines.append((name, words(stack)))
     for head in spec.heads:
         lines.append(("head", words(head)))
+        if head.module is not None:
+            lines += [("  module", words(head.module)), *_blocks(head.module.stack)]
     ids = [f.name for f in dataclasses.fields(spec) if f.name.endswith("_id")]
     known = ", ".join(f"{name[:-3].replace('_', ' ')} {getattr(spec, name)}" for name in ids if _is_set(spec, name))
     lines += [("special tokens", known)] if known else []
@@ -119,11 +122,13 @@ def words(value: Any) -> str:
 def idle_parameters(spec: Spec) -> int:
     """How many numbers a token passes by: those of the experts that it does not take."""
     idle = 0
-    for stack in (spec.encoder, spec.decoder):
-        for block in (stack.block(i) for i in range(stack.weight_sets)) if isinstance(stack, Stack) else ():
+    stacks = [(stack, spec.dim) for stack in (spec.encoder, spec.decoder) if isinstance(stack, Stack)]
+    stacks += [(head.module.stack, head.module.dim) for head in spec.heads if head.module is not None]
+    for stack, dim in stacks:
+        for block in (stack.block(i) for i in range(stack.weight_sets)):
             inner = block.feed_forward
             if isinstance(inner, MixtureOfExperts):
-                idle += (inner.experts - inner.active) * inner.expert.num_parameters(spec.dim)
+                idle += (inner.experts - inner.active) * inner.expert.num_parameters(dim)
     return idle
 
 
@@ -255,7 +260,13 @@ def _multiplicative(part: MultiplicativeAttention) -> tuple[str, set[str]]:
 def _head(head: Head) -> tuple[str, set[str]]:
     bias = "" if head.kind == "pool" else ", a bias" if head.bias else ", no bias"
     tie = ", tied to the token vectors" if head.tied else ""
-    return f"{head.kind}{tie}{bias}", {"kind", "tied", "bias"}
+    module = " of a module's states" if head.module is not None else ""
+    return f"{head.kind}{module}{tie}{bias}", {"kind", "tied", "bias", "module"}
+
+
+def _task_module(module: TaskModule) -> tuple[str, set[str]]:
+    bias = "" if module.bias else ", projected into it without a bias"
+    return f"width {module.dim:,}, {words(module.stack)}{bias}", {"dim", "stack", "bias"}
 
 
 PHRASES: dict[type, Callable[[Any], tuple[str, set[str]]]] = {
@@ -277,6 +288,7 @@ PHRASES: dict[type, Callable[[Any], tuple[str, set[str]]]] = {
     AdditiveAttention: _additive,
     MultiplicativeAttention: _multiplicative,
     Head: _head,
+    TaskModule: _task_module,
 }
 """How a part is said, and which of its fields that covers; what is left is said field by field."""
 

@@ -10,7 +10,10 @@ from moduformer import architecture
 from moduformer.batch import Rows
 from moduformer.blocks.activation import ACTIVATIONS
 from moduformer.blocks.norm import Norm
+from moduformer.blocks.stack import Stack
+from moduformer.cache import Cache
 from moduformer.errors import TextError
+from moduformer.trace import Trace
 
 VECTORS = ("pool", "entity")
 """Heads that make a vector and no scores: what reads a pooled one, or who brings candidates, makes these."""
@@ -31,13 +34,27 @@ class Transform(nn.Module):
         return hidden if self.norm is None else self.norm(hidden)
 
 
+class TaskModule(nn.Module):
+    """A `architecture.TaskModule`; `name` is what a trace calls its stack."""
+
+    def __init__(self, settings: architecture.TaskModule, dim: int, name: str) -> None:
+        super().__init__()
+        self.projection = nn.Linear(dim, settings.dim, bias=settings.bias)
+        self.stack = Stack(settings.stack, settings.dim, name)
+
+    def forward(self, hidden: Tensor, rows: Rows, cache: Cache | None = None, trace: Trace | None = None) -> Tensor:
+        """`[tokens, dim]` to the module's states `[tokens, out_dim]`."""
+        return self.stack(self.projection(hidden), rows, cache=cache, trace=trace)
+
+
 class Head(nn.Module):
     """A `architecture.Head`. A tied head has no projection of its own: the token embedding is passed to `forward`."""
 
     def __init__(self, settings: architecture.Head, vocab: int, dim: int) -> None:
         super().__init__()
         self.settings = settings
-        self.norm = Norm(settings.norm, dim) if settings.norm else None
+        self.module = TaskModule(settings.module, dim, settings.kind) if settings.module else None
+        self.norm = Norm(settings.norm, settings.state_dim(dim)) if settings.norm else None
         dim = settings.in_dim(dim)
         self.transform = Transform(settings.transform, dim) if settings.transform else None
         # Takes the place of the product with weight and bias where that is not of floats (see `quantize`).
@@ -49,6 +66,11 @@ class Head(nn.Module):
         if not settings.tied:
             self.weight = nn.Parameter(torch.empty(outputs, width))
         self.bias = nn.Parameter(torch.zeros(outputs)) if settings.bias else None
+
+    def states(self, hidden: Tensor, rows: Rows, cache: Cache | None = None, trace: Trace | None = None) -> Tensor:
+        """The model's last states `[tokens, dim]` as this head has them to read from: through its module, if it has
+        one, which keeps what it needs in a `cache` of its own."""
+        return hidden if self.module is None else self.module(hidden, rows, cache, trace)
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         """The states this head reads (see `read`) `[..., dim]` to logits `[..., outputs]`, or a pooled vector."""

@@ -218,7 +218,7 @@ class FillMask(Pipeline[MaskedText, Filled, FillOptions]):
         chosen = None if targets is None else torch.tensor(targets, device=self.model.device)
         for numbers in evaluation_batches(encoded.lengths, TOKENS):
             with torch.inference_mode():
-                batch = batch_of(self.model, encoded, numbers)
+                batch = self.model.both_ways(batch_of(self.model, encoded, numbers))
                 starts = batch.rows.starts.tolist()
                 wanted = [
                     (n, start + p) for start, row in zip(starts, batch.order) for n, p in asked[int(numbers[row])]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from moduformer.architecture import HeadKind
 from moduformer.batch import Batch, by_length
-from moduformer.blocks.head import IGNORED, shift_left, shift_right
+from moduformer.blocks.head import IGNORED, Head, shift_left, shift_right
 from moduformer.errors import TrainingError
 from moduformer.model import Model
 from moduformer.train.encoded import Encoded, Ragged
@@ -219,11 +219,13 @@ class MaskedLanguage:
 
     def loss(self, model: Model, prepared: Prepared) -> Tensor:
         """The sum over guessed tokens; the vocabulary's logits are computed for these alone."""
-        stack = model.encoder or model.decoder
+        stack, head = model.encoder or model.decoder, model.heads[self.head]
         assert stack is not None
-        hidden = stack(model.embedding(prepared.batch), prepared.batch.rows)
+        assert isinstance(head, Head)
+        batch = model.both_ways(prepared.batch)
+        hidden = head.states(stack(model.embedding(batch), batch.rows), batch.rows)
         chosen = (prepared.wanted != IGNORED).nonzero().squeeze(1)
-        logits = model.heads[self.head](hidden[chosen], model.embedding.tokens.weight)
+        logits = head(hidden[chosen], model.embedding.tokens.weight)
         return F.cross_entropy(logits.float(), prepared.wanted[chosen], reduction="sum")
 
 

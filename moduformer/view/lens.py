@@ -16,7 +16,7 @@ def readable_layers(model: Model) -> str | None:
     """The stack whose layers the lens reads; None where what comes after the last layer is more than a norm."""
     stack = model.decoder or model.encoder
     head = model.spec.head("language-model") or model.spec.head("masked-lm")
-    if head is None or head.reads != "tokens" or not isinstance(stack, Stack):
+    if head is None or head.reads != "tokens" or head.module is not None or not isinstance(stack, Stack):
         return None
     if stack.top_query is not None or model.spec.asks_ahead or stack.convolution is not None:
         return None

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moduformer.blocks.head import Head
 from moduformer.model import Model, States
 from moduformer.view.tokens import spelled, visible
 
@@ -192,10 +193,12 @@ def written(model: Model, inputs: Inputs, states: States) -> dict[str, Any] | No
     probabilities: list[float | None] = [None]
     likeliest: list[list[list[Any]]] = [[]]
     head, table = model.heads["language-model"], model.targets.tokens.weight
+    assert isinstance(head, Head)
+    hidden = head.states(states.hidden, states.batch.rows)
     names: dict[int, str] = {}
     for start in range(0, len(ids) - 1, CHUNK):
         following = torch.tensor(ids[start + 1 : start + 1 + CHUNK], device=states.hidden.device)
-        logits = head(states.hidden[start : start + len(following)], table)
+        logits = head(hidden[start : start + len(following)], table)
         shares = logits.float().softmax(-1)
         probabilities += [round(value, 6) for value in shares.gather(1, following[:, None]).squeeze(1).tolist()]
         best = shares.topk(min(LIKELIEST, shares.shape[1]))
