@@ -6,20 +6,23 @@ import json
 import math
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from moduformer.architecture import MixtureOfExperts, RelativeSinusoids, Rotary
 from moduformer.catalog.published import ARCHITECTURES, Size, published
 from moduformer.errors import SpecError
-from moduformer.model import build
+from moduformer.model import Model, build
 from moduformer.train.balance import Balanced
 from moduformer.train.encoded import Encoded
 from moduformer.train.loop import train
-from moduformer.train.objectives import NextToken, SequenceToSequence
+from moduformer.train.objectives import MaskedLanguage, NextToken, Objective, SequenceToSequence
 from moduformer.train.settings import Settings
+from moduformer.train.together import Together
 
 SMALL = Size(layers=2, dim=48, heads=4, head_dim=12, width=96, vocab=128, context=64)
 SIZES = {
@@ -27,9 +30,17 @@ SIZES = {
         layers=1, dim=48, heads=4, head_dim=12, width=96, vocab=128, context=64, kv_heads=1, decoder_layers=2
     ),
     "glam": Size(layers=2, dim=48, heads=4, head_dim=12, width=96, vocab=128, context=64, experts=4),
+    "ernie-3-titan": replace(SMALL, module=Size(layers=1, dim=24, heads=2, head_dim=12, width=48, vocab=0)),
 }
-OBJECTIVES = {"palm": NextToken(z_loss=1e-4), "glam": Balanced(NextToken()), "alphacode": SequenceToSequence()}
-"""What the papers minimise beside the loss of the next token."""
+OBJECTIVES: dict[str, Objective] = {
+    "palm": NextToken(z_loss=1e-4),
+    "glam": Balanced(NextToken()),
+    "alphacode": SequenceToSequence(),
+    "ernie-3-titan": Together((NextToken(), MaskedLanguage(mask_id=0, vocab=128)), shares=(1.0, 6.0)),
+}
+"""What the papers minimise beside the loss of the next token; of 64 tokens, six times fewer are hidden than follow."""
+STEPS = {"ernie-3-titan": 300}
+"""How long a copy that learns two things trains; the others 150 steps."""
 
 
 def corpus() -> list[list[int]]:
@@ -58,13 +69,29 @@ def test_a_reduced_copy_learns_more_than_frequencies(row: str):
     examples = Encoded.of(*halves[:1], targets=halves[1]) if row == "alphacode" else Encoded.of(rows)
     baseline = unigram_loss(halves[1] if row == "alphacode" else rows)
     settings = Settings(
-        epochs=9, max_steps=150, learning_rate=4e-3, embedding="dense", log_every=1, evaluate_every=None
+        epochs=18,
+        max_steps=STEPS.get(row, 150),
+        learning_rate=4e-3,
+        embedding="dense",
+        log_every=1,
+        evaluate_every=None,
     )
-    history = train(model, examples, None, settings, objective=OBJECTIVES.get(row, NextToken()))
+    objective = OBJECTIVES.get(row, NextToken())
+    history = train(model, examples, None, settings, objective=objective)
     last = [step.loss for step in history.steps[-10:]]
-    assert sum(last) / len(last) < baseline - 0.1
+    reached = sum(last) / len(last)
+    if isinstance(objective, Together):
+        reached = max(loss_of(part, model, examples) for part in objective.parts)
+    assert reached < baseline - 0.1
     if os.environ.get("MODUFORMER_RECORD"):
-        record(row, sum(last) / len(last), baseline)
+        record(row, reached, baseline)
+
+
+@torch.no_grad()
+def loss_of(objective: Objective, model: Model, examples: Encoded) -> float:
+    """The mean loss of the first 100 rows, other of whose words are hidden than while training."""
+    prepared = objective.prepare(examples, None, np.arange(100), 1000, torch.device("cpu"))
+    return float(objective.loss(model.eval(), prepared)) / prepared.weight
 
 
 def record(row: str, loss: float, unigram: float) -> None:
@@ -91,6 +118,12 @@ def test_what_each_paper_singles_out_is_in_its_spec():
     assert isinstance(blocks["palm"][0].attention.position, Rotary)
     assert specs["alphacode"].encoder.layers < specs["alphacode"].decoder.layers
     assert blocks["alphacode"][0].cross_attention.kv_heads == 1
+    modules = {head.kind: head.module for head in specs["ernie-3-titan"].heads}
+    assert {kind: module.stack.causal for kind, module in modules.items()} == {
+        "masked-lm": False,
+        "language-model": True,
+    }
+    assert all(module.dim < specs["ernie-3-titan"].dim for module in modules.values())
 
 
 def test_the_table_of_gpt_3_gives_its_size():

@@ -7,7 +7,7 @@ sizes, so nothing here repeats them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moduformer.architecture import (
     Attention,
@@ -23,6 +23,7 @@ from moduformer.architecture import (
     Rotary,
     Spec,
     Stack,
+    TaskModule,
 )
 from moduformer.errors import SpecError
 
@@ -36,7 +37,8 @@ class Size:
     """A line of a paper's table.
 
     `dim` is the width of the states, `width` that of the feed-forward layers, `context` the longest text; `layers` are
-    those of the encoder where there are `decoder_layers` too. `experts` 0 means none.
+    those of the encoder where there are `decoder_layers` too. `experts` 0 means none. `module` are the sizes of the
+    stack between the shared one and a head, where each head has one.
     """
 
     layers: int
@@ -49,6 +51,7 @@ class Size:
     kv_heads: int | None = None
     decoder_layers: int = 0
     experts: int = 0
+    module: Size | None = None
 
 
 def gpt_3(size: Size) -> Spec:
@@ -139,6 +142,35 @@ def alphacode(size: Size) -> Spec:
     )
 
 
+def ernie_3_titan(size: Size) -> Spec:
+    """ERNIE 3.0 Titan (Wang et al. 2021, section 3.1): one wide stack that all tasks share, and two small ones that
+    read it, for understanding (every token sees all) and for writing (each sees those before it).
+
+    Masks choose how a text is read: the shared stack is causal, and sees both ways in a row that is all prefix. Not
+    published are the vocabulary, the positions, the place of the norms and the output layers. Learned positions and
+    norms after each addition, as in ERNIE's line since BERT, are assumed, and a table of the module's width a head.
+    Transformer-XL's distances, projected by each layer, would add 7.2 billion to the published count.
+    """
+    if size.module is None:
+        raise SpecError("ERNIE 3.0 Titan has a module for each task, so its size needs one")
+
+    def block(part: Size) -> Block:
+        return Block(_attention(part), FeedForward(part.width), LAYER, norm_at=("res",))
+
+    small = Stack(size.module.layers, (block(size.module),))
+    understanding, writing = (TaskModule(size.module.dim, replace(small, causal=causal)) for causal in (False, True))
+    return Spec(
+        vocab=size.vocab,
+        dim=size.dim,
+        embedding=Embedding(size.dim, positions=LearnedPositions(size.context), norm=LAYER),
+        decoder=Stack(size.layers, (block(size),), causal=True),
+        heads=(
+            Head("masked-lm", bias=False, module=understanding),
+            Head("language-model", bias=False, module=writing),
+        ),
+    )
+
+
 ARCHITECTURES: dict[str, Callable[[Size], Spec]] = {
     "gpt-3": gpt_3,
     "mt-nlg": megatron,
@@ -149,6 +181,7 @@ ARCHITECTURES: dict[str, Callable[[Size], Spec]] = {
     "palm": palm,
     "glam": glam,
     "alphacode": alphacode,
+    "ernie-3-titan": ernie_3_titan,
 }
 """What builds each row of the catalogue that is an architecture alone; the Transformer and seq2seq are families."""
 

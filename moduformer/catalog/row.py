@@ -71,7 +71,8 @@ class Size:
     `layers` and `decoder_layers` are of the encoder and the decoder where there are both. `published` and `active` are
     counts in the makers' figures ("6.7B"), `preset` the architecture of the same name here. `because` explains a count
     that differs. `released` is False for a size described but never given out where others were; `assumed` names the
-    field that had to be guessed.
+    field that had to be guessed. `module` are the sizes of the stack that each head has of its own above the shared
+    one, where heads have one.
     """
 
     label: str
@@ -92,6 +93,7 @@ class Size:
     released: bool = True
     assumed: str = ""
     because: Words | None = None
+    module: Size | None = None
 
     @property
     def published_parameters(self) -> int:
@@ -255,7 +257,12 @@ def _row(table: dict[str, Any]) -> Row:
 
 
 def _size(table: dict[str, Any]) -> Size:
-    return Size(**table | ({"because": Words(**table["because"])} if "because" in table else {}))
+    made: dict[str, Any] = dict(table)
+    if "because" in table:
+        made["because"] = Words(**table["because"])
+    if "module" in table:
+        made["module"] = _size({"label": table["label"], **table["module"]})
+    return Size(**made)
 
 
 def _line(size: Size) -> Any:
@@ -273,4 +280,5 @@ def _line(size: Size) -> Any:
         size.kv_heads or None,
         size.decoder_layers,
         size.experts,
+        None if size.module is None else _line(size.module),
     )
