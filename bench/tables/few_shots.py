@@ -34,7 +34,6 @@ class FewShotsTable(Table[TrainerWork]):
         Column("peak_mib", "peak MiB", lower_is_better=True),
     )
     stand_in = "moduformer features"
-    warm_up = 0
     rounds = 3
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:

@@ -37,7 +37,6 @@ class FineTuningTable(Table[TrainerWork]):
         Column("peak_mib", "peak MiB", lower_is_better=True),
     )
     stand_in = "moduformer plain"
-    warm_up = 0
     rounds = 3
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
