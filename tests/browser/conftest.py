@@ -30,7 +30,7 @@ def tab(chromium):
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.set_default_navigation_timeout(60_000)
         page.goto(address)
         page.wait_for_selector(wait)
