@@ -51,7 +51,10 @@ TASKS = {
         here="ner-en",
     ),
     "question-answering": Task(
-        "question_answering", "QuestionAnswering", hub="distilbert/distilbert-base-cased-distilled-squad"
+        "question_answering",
+        "QuestionAnswering",
+        hub="distilbert/distilbert-base-cased-distilled-squad",
+        here="qa-en",
     ),
     "feature-extraction": Task(
         "feature_extraction", "FeatureExtraction", hub="distilbert/distilbert-base-cased", here="minilm"
