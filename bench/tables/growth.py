@@ -94,7 +94,8 @@ class GrowthTable(Table[ForwardWork]):
                     found = {
                         int(key.split()[2]): Spread.of(rounds).median
                         for key, rounds in record.measures.items()
-                        if key.startswith(f"{measure} {axis} ")
+                        # What needed no memory of its own has no place on a logarithmic axis.
+                        if key.startswith(f"{measure} {axis} ") and Spread.of(rounds).median > 0
                     }
                     color = OURS if record.name.startswith("moduformer") else THEIRS
                     style = "--" if "window" in record.name else "-"
