@@ -68,6 +68,9 @@ def test_columns_name_the_direction_that_is_evaluated(tmp_path: Path):
     data, out = tmp_path / "pairs.csv", tmp_path / "out"
     data.write_text("\n".join(["en,ko", *(",".join(pair) for pair in reversals(60, 0))]) + "\n", encoding="utf-8")
     run("train", data, "--task", "seq2seq", "--epochs", 1, "--out", out)
+    # As a checkpoint from elsewhere, without what a run writes beside it.
+    for name in ("settings.json", "seq2seq.json"):
+        (out / name).unlink()
     config = json.loads((out / "config.json").read_text())
     config["task_specific_params"] = {"translation_ko_to_en": {"prefix": "ga ga ga ga ga ga "}}
     (out / "config.json").write_text(json.dumps(config))

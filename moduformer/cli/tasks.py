@@ -31,6 +31,7 @@ OTHERS = {
 _ARCHITECTURES = {
     "ForTokenClassification": "tag",
     "ForQuestionAnswering": "answer",
+    "ForConditionalGeneration": "seq2seq",
     "ForMaskedLM": "lm",
     "ForCausalLM": "lm",
 }
