@@ -138,6 +138,18 @@ def smollm2(browser, wanted):
         keep(page, "lens")
 
 
+def translator(browser, wanted):
+    """`cross`."""
+    text = ">>ja<< I bought this red bicycle at the station last week."
+    shown = mf.view(text, model="translation", names=["English to Japanese"], notebook=False, language="en")
+    with opened(browser, shown) as page:
+        page.select_option(".mf-field:has-text('Sort') select", "entropy")
+        page.click(".mf-check:has-text('Lowest first')")
+        page.click('.mf-head[data-head="2,2"]')
+        page.click("button[data-value=matrix]")
+        keep(page, "cross")
+
+
 def lab(browser, wanted):
     """`widget`: a cell of JupyterLab."""
     with (
@@ -158,6 +170,7 @@ MADE = {
     minilm: ("lines", "difference", "narrow", "matrix"),
     e5: ("korean",),
     smollm2: ("induction", "written", "lens"),
+    translator: ("cross",),
     lab: ("widget",),
 }
 
