@@ -53,7 +53,14 @@ def test_sizes_are_those_of_the_model_from_scratch(tmp_path: Path):
     run("train", data, "--task", "seq2seq", "--epochs", 1, *sizes, "--out", whole)
     rough, exact = (mf.load(folder).state_dict() for folder in (out, whole))
     assert any(not torch.equal(rough[name], exact[name]) for name in exact)
-    for wrong, said in (("d_model", "d_model=128"), ("width=3", "its fields are layers")):
+    for wrong, said in (
+        ("d_model", "d_model=128"),
+        ("width=3", "its fields are layers"),
+        ("layers=0", "size: layers is 0"),
+        ("d_ff=1.5", "size: d_ff is 1.5"),
+        ("heads=3", "not a multiple of heads 3"),
+        ("dropout=1.0", "below 1"),
+    ):
         failed = RUNNER.invoke(
             app, ["train", str(data), "--task", "seq2seq", "--size", wrong, "--out", str(tmp_path / "x")]
         )

@@ -35,6 +35,15 @@ class Size:
     dropout: float = 0.1
     vocab: int = 8000
 
+    def __post_init__(self) -> None:
+        for name in ("layers", "d_model", "d_ff", "heads", "vocab"):
+            if type(value := getattr(self, name)) is not int or value < 1:
+                raise DataError(f"size: {name} is {value!r:.40}; it must be a whole number of at least 1")
+        if self.d_model % self.heads:
+            raise DataError(f"size: d_model {self.d_model} is not a multiple of heads {self.heads}")
+        if not 0 <= self.dropout < 1:
+            raise DataError(f"size: dropout is {self.dropout!r:.40}; it must be at least 0 and below 1")
+
 
 def new_transformer(size: Size, tokenizer: Tokenizer, seed: int = 0) -> Model:
     """An untrained Transformer (Vaswani et al. 2017) for a tokenizer with padding, start and end tokens.
