@@ -80,9 +80,13 @@ def feature_extraction(pipe: Any) -> None:
 
 def fill_mask(pipe: Any) -> None:
     """Tokens for a mask."""
-    text = f"Seoul is the {pipe.tokenizer.special_tokens['mask']} of Korea."
+    mask = pipe.tokenizer.special_tokens["mask"]
+    # The model that comes along reads Korean; the hub's default reads English.
+    text, targets = f"Seoul is the {mask} of Korea.", ["capital", "middle"]
+    if pipe.tokenizer.token_to_id("영화") is not None:
+        text, targets = f"이 영화 정말 {mask}.", ["재미없다", "좋다"]
     show("pipe('...', top_k=2)", pipe(text, top_k=2))
-    show("pipe('...', targets=[...])", pipe(text, targets=["capital", "middle"]))
+    show("pipe('...', targets=[...])", pipe(text, targets=targets))
 
 
 def zero_shot_classification(pipe: Any) -> None:

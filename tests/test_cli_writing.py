@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 import moduformer as mf
 from moduformer.cli.app import app
+from moduformer.errors import TrainingError
+from moduformer.quantize import quantize
 
 RUNNER = CliRunner()
 
@@ -127,6 +129,22 @@ def test_a_text_becomes_a_language_model(tmp_path: Path):
     line = json.loads(run("predict", out, "the a film").strip())
     assert line["perplexity"] > 1
     assert json.loads(run("evaluate", out, data, "--json"))["perplexity"] > 1
+
+
+def test_a_quantised_language_model_is_evaluated_but_not_trained(tmp_path: Path):
+    texts = sentences(60)
+    size = {"layers": 1, "d_model": 32, "d_ff": 64, "heads": 2, "dropout": 0.0, "vocab": 320}
+    trained = mf.LanguageModel("bert", epochs=1, size=size, max_length=24).fit(texts)
+    data, whole, coded = tmp_path / "texts.txt", trained.save(tmp_path / "whole"), tmp_path / "coded"
+    data.write_text("\n".join(texts), encoding="utf-8")
+    model = quantize(mf.load(whole))
+    model.quantization.save(model, coded)
+    # No settings of a run lie beside it: its own config says what it is for.
+    found, exact = (json.loads(run("evaluate", folder, data, "--json")) for folder in (coded, whole))
+    assert found["loss"] == pytest.approx(exact["loss"], rel=1e-2)
+    assert found["loss"] != exact["loss"]
+    with pytest.raises(TrainingError, match="quantised and cannot be trained"):
+        mf.LanguageModel(coded, epochs=1).fit(texts)
 
 
 @pytest.mark.parametrize(("task", "option"), [("lm", "--label"), ("seq2seq", "--stride"), ("lm", "--few-shot")])

@@ -97,7 +97,19 @@ def task_of(folder: Path) -> str:
         for ending, task in _ARCHITECTURES.items():
             if name == "config.json" and str(found).endswith(ending) and task in OTHERS:
                 return task
+        if name == "config.json" and (task := _by_head(stored.get("spec"))) is not None:
+            return task
     return CLASSIFY
+
+
+def _by_head(spec: Any) -> str | None:
+    """The task of a config that holds a whole spec, as those of quantised models do."""
+    try:
+        kind = spec["heads"][-1]["kind"]
+        written = "seq2seq" if spec["encoder"] else "lm"
+    except (TypeError, LookupError):
+        return None
+    return {"tag": "tag", "span": "answer", "masked-lm": "lm", "language-model": written}.get(str(kind))
 
 
 def settings_from(commands: TaskCommands, task: str, given: Mapping[str, Any]) -> Any:

@@ -59,7 +59,7 @@ TASKS = {
     "feature-extraction": Task(
         "feature_extraction", "FeatureExtraction", hub="distilbert/distilbert-base-cased", here="minilm"
     ),
-    "fill-mask": Task("fill_mask", "FillMask", hub="distilbert/distilroberta-base"),
+    "fill-mask": Task("fill_mask", "FillMask", hub="distilbert/distilroberta-base", here="fill-mask-ko"),
     "zero-shot-classification": Task(
         "zero_shot_classification", "ZeroShotClassification", hub="facebook/bart-large-mnli", here="zero-shot"
     ),

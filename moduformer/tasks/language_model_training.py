@@ -95,6 +95,8 @@ def train_language_model(job: Training) -> Trained:
         recipe = replace(job.recipe, settings=own, rate_by_size=False)
     else:
         model = language_model(job.source, job.device)
+        if model.quantization is not None:
+            raise TrainingError(f"{job.source} is quantised and cannot be trained; start from its float checkpoint")
         recipe = _for_words(job.recipe.for_model(model.spec), model)
     if job.device is not None:
         model = model.to(device=job.device)
@@ -120,7 +122,7 @@ def language_model(source: str | Path, device: str | None = None) -> Model:
     """A checkpoint with its language-model head; an encoder published without one gets a new one, and says so.
 
     Raises:
-        TrainingError: a quantised model, or one with an encoder and a decoder.
+        TrainingError: the model has an encoder and a decoder.
     """
     for task, new in (("text-generation", False), ("fill-mask", False), ("fill-mask", True)):
         try:
@@ -129,8 +131,6 @@ def language_model(source: str | Path, device: str | None = None) -> Model:
             if new:
                 raise
             continue
-        if model.quantization is not None:
-            raise TrainingError(f"{source} is quantised and cannot be trained; start from its float checkpoint")
         if model.encoder is not None and model.decoder is not None:
             raise TrainingError(f"{source} has an encoder and a decoder; train it on pairs with Seq2Seq")
         return model

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 
 import moduformer as mf
 from moduformer.lora import Lora, file_names
+from moduformer.quantize import quantize
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1] / "moduformer" / "defaults"
@@ -91,7 +92,7 @@ def make(name: str, about: dict[str, Any], data: Path, work: Path) -> None:
     if adapters:
         pack(run / "adapter", folder)
     else:
-        pack_whole(run, folder, about.get("languages", {}))
+        pack_whole(run, folder, about.get("languages", {}), about.get("quantized"))
     measured, figures = {}, FIGURES[about["kind"]]
     translates = about["kind"] == "translate"
     tests = directions(about, data, work) if translates else {"held out": files["held_out"]}
@@ -160,15 +161,18 @@ def pack(adapter: Path, folder: Path) -> None:
         (folder / name).write_bytes((adapter / name).read_bytes())
 
 
-def pack_whole(run: Path, folder: Path, languages: dict[str, Any]) -> None:
-    """A whole model in half precision; that of a translator says what stands before the texts of every direction."""
+def pack_whole(run: Path, folder: Path, languages: dict[str, Any], scheme: str | None = None) -> None:
+    """A whole model in half precision, its linear layers in the codes of `scheme` where one is given; that of a
+    translator says what stands before the texts of every direction."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.to(torch.float16) for key, value in load_file(run / "model.safetensors").items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(0o644)
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         if (run / name).is_file():
-            (folder / name).write_bytes((run / name).read_bytes())
+            kept = json.loads((run / name).read_text(encoding="utf-8"))
+            (folder / name).write_text(
+                json.dumps(kept, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8"
+            )
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     pairs = {pair for first, second, _ in languages.values() for pair in ((first, second), (second, first))}
     if pairs:
@@ -176,6 +180,11 @@ def pack_whole(run: Path, folder: Path, languages: dict[str, Any]) -> None:
             f"translation_{given}_to_{asked}": {"prefix": mark(asked)} for given, asked in sorted(pairs)
         }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if scheme is not None:
+        coded = quantize(mf.load(folder), scheme)
+        assert coded.quantization is not None
+        coded.quantization.save(coded, folder)
+    (folder / "model.safetensors").chmod(0o644)
 
 
 def directions(about: dict[str, Any], data: Path, work: Path) -> dict[str, Path]:
@@ -206,9 +215,11 @@ def table(every: dict[str, Any]) -> str:
             place = "" if test == "held out" else f", {test}" if about["kind"] == "translate" else f" of {test}"
             value = found[headline]
             figure = f"{words} {value:.3f}" if value < 1.5 else f"{words} {value:.1f}"
-            nearest = about["nearest"] if test == next(iter(measured)) else ""
-            lines.append(f"| `{name}` | {about['base']} | {about['citation']} ({about['licence']}) "
-                         f"| {found['rows']:,}{place} | {figure} | {nearest} |")  # fmt: skip
+            same = [f"`{name}`", about["base"], f"{about['citation']} ({about['licence']})"]
+            said = [f"{found['rows']:,}{place}", figure, about["nearest"]]
+            if test != next(iter(measured)):
+                same, said[-1] = [""] * 3, ""
+            lines.append(f"| {' | '.join(same + said)} |")
     lines.append("")
     lines.append(f"Together {total / 1e6:.1f} MB.")
     return "\n".join(lines)
