@@ -31,7 +31,7 @@ HEADS = {"zero-shot-classification": "text-classification"}
 
 def text_classification(pipe: Any) -> None:
     """One text, several, all labels, a long text."""
-    show("pipe('...')", pipe("We laughed from the first minute to the last."))
+    show("pipe('...')", pipe("A warm, funny film with a wonderful cast."))
     show("pipe([...])", pipe(["What a waste of an evening.", "Good story, awful sound."]))
     show("pipe('...', top_k=None)", pipe("Good story, awful sound.", top_k=None))
     show("pipe(a long text, details=True)", pipe("It went on and on. " * 300, details=True))

@@ -24,14 +24,22 @@ def run(*words: object) -> str:
     return found.stdout
 
 
+def last_step(folder: Path) -> int:
+    return int((folder / "log.csv").read_text().splitlines()[-1].partition(",")[0])
+
+
 def test_pairs_from_a_file_become_a_folder_that_writes(tmp_path: Path):
     data, out = tmp_path / "pairs.csv", tmp_path / "out"
     rows = [f"{source},{target}" for source, target in reversals(150, 0)]
     data.write_text("\n".join(["en,ko", *rows]) + "\n", encoding="utf-8")
-    facts = json.loads(run("train", data, "--task", "seq2seq", "--dry-run", "--json"))
+    facts = json.loads(run("train", data, "--task", "seq2seq", "--epochs", 1, "--dry-run", "--json"))
     assert (facts["writes"], facts["data"]["source_column"]) == ("translation", "en")
+    assert facts["estimate"]["seconds"] > 0
     assert not out.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"pairs.csv"}
+    assert "time, about" in run("train", data, "--task", "seq2seq", "--dry-run")
     found = json.loads(run("train", data, "--task", "seq2seq", "--epochs", 1, "--out", out, "--json"))
+    assert facts["estimate"]["steps"] == last_step(out)
     written = [json.loads(line) for line in (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
     assert found["metrics"]["rows"] == len(written)
     assert found["metrics"]["headline"] == "bleu.value"
@@ -123,7 +131,10 @@ def test_a_text_becomes_a_language_model(tmp_path: Path):
     data, out = tmp_path / "book.txt", tmp_path / "out"
     data.write_text("\n".join(sentences(300)), encoding="utf-8")
     words = ["train", data, "--task", "lm", "--epochs", 1, "--max-length", 32, "--out", out, "--json"]
+    facts = json.loads(run(*words, "--dry-run"))
+    assert not out.exists()
     found = json.loads(run(*words))
+    assert facts["estimate"]["steps"] == last_step(out)
     assert found["metrics"]["headline"] == "perplexity"
     assert found["metrics"]["measured_on"] == "every token"
     line = json.loads(run("predict", out, "the a film").strip())

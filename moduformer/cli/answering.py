@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from moduformer.cli import standard_input
-from moduformer.cli.output import duration, grid, say, size
+from moduformer.cli.output import cost_rows, duration, grid, say
 
 if TYPE_CHECKING:
     from moduformer.tasks.answering_run import AnsweringScores
@@ -54,9 +54,7 @@ def show_plan(facts: dict[str, Any]) -> None:
         ["windows", f"{tokens['windows']:,}, {tokens['windows_without_answer']:,} of them without the whole answer"],
         ["model", f"{facts['model']['name']}, {facts['model']['parameters']:,} parameters"],
         ["recipe", facts["recipe"]["name"]],
-        ["steps", f"{estimate['steps']:,}"],
-        ["time, about", duration(estimate["seconds"])],
-        ["memory, about", size(estimate["peak_memory_bytes"])],
+        *cost_rows(estimate),
     ]
     grid("what training would do", ["", ""], rows)
     for line in data["refused"]:

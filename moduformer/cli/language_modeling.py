@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moduformer.cli.output import duration, grid, say
+from moduformer.cli.output import cost_rows, duration, grid, say
 from moduformer.cli.seq2seq import texts_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def learning(settings: Any) -> Learning:
 
 
 def look(settings: Any) -> dict[str, Any]:
-    """What a run would do, as JSON-safe facts."""
+    """What a run would do and cost, as JSON-safe facts."""
     from moduformer.tasks.language_model_run import dry_run
 
     return dry_run(settings)
@@ -46,6 +46,7 @@ def show_plan(facts: dict[str, Any]) -> None:
         ["characters", f"{data['characters']:,}"],
         ["model", facts["model"]["name"] + (", from scratch" if facts["model"]["from_scratch"] else "")],
         ["recipe", facts["recipe"]["name"]],
+        *cost_rows(facts["estimate"]),
     ]
     grid("what training would do", ["", ""], rows)
     for line in (*(f"refused: {line}" for line in data["refused"]), *data["notes"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -108,3 +109,12 @@ def size(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit in ("bytes", "kB") else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def cost_rows(estimate: Mapping[str, Any]) -> list[list[str]]:
+    """What a training run would cost, as rows of a table; `estimate` has steps, seconds and peak_memory_bytes."""
+    return [
+        ["steps", f"{estimate['steps']:,}"],
+        ["time, about", duration(estimate["seconds"])],
+        ["memory, about", size(estimate["peak_memory_bytes"])],
+    ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moduformer.cli import standard_input
-from moduformer.cli.output import duration, grid, say
+from moduformer.cli.output import cost_rows, duration, grid, say
 
 if TYPE_CHECKING:
     from moduformer.tasks.seq2seq_run import WritingScores
@@ -29,7 +29,7 @@ def learning(settings: Any) -> Learning:
 
 
 def look(settings: Any) -> dict[str, Any]:
-    """What a run would do, as JSON-safe facts."""
+    """What a run would do and cost, as JSON-safe facts."""
     from moduformer.tasks.seq2seq_run import dry_run
 
     return dry_run(settings)
@@ -47,6 +47,7 @@ def show_plan(facts: dict[str, Any]) -> None:
         ["taken for", facts["writes"]],
         ["model", facts["model"]["name"]],
         ["recipe", facts["recipe"]["name"]],
+        *cost_rows(facts["estimate"]),
     ]
     grid("what training would do", ["", ""], rows)
     for line in (*(f"refused: {line}" for line in data["refused"]), *data["notes"]):

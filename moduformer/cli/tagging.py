@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moduformer.cli import standard_input
-from moduformer.cli.output import duration, grid, say, size
+from moduformer.cli.output import cost_rows, duration, grid, say
 
 if TYPE_CHECKING:
     from moduformer.tasks.tagging_run import TaggingScores
@@ -51,9 +51,7 @@ def show_plan(facts: dict[str, Any]) -> None:
         ["windows", f"{tokens['windows']:,}"],
         ["model", f"{facts['model']['name']}, {facts['model']['parameters']:,} parameters"],
         ["recipe", facts["recipe"]["name"]],
-        ["steps", f"{estimate['steps']:,}"],
-        ["time, about", duration(estimate["seconds"])],
-        ["memory, about", size(estimate["peak_memory_bytes"])],
+        *cost_rows(estimate),
     ]
     grid("what training would do", ["", ""], rows)
     counts = [[name, f"{c['train']:,}", f"{c['evaluation']:,}"] for name, c in data["types"].items()]

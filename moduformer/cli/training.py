@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moduformer.cli.output import duration, grid, percent, result, say, size
+from moduformer.cli.output import cost_rows, duration, grid, percent, result, say
 from moduformer.cli.tasks import CLASSIFY, TaskCommands, carry_out, command_line, commands_of, settings_from
 
 if TYPE_CHECKING:
@@ -216,9 +216,7 @@ def _show_plan(facts: dict[str, Any]) -> None:
         ["windows", f"{tokens['windows']:,}"],
         ["model", f"{facts['model']['name']}, {facts['model']['parameters']:,} parameters"],
         ["recipe", facts["recipe"]["name"]],
-        ["steps", f"{estimate['steps']:,}"],
-        ["time, about", duration(estimate["seconds"])],
-        ["memory, about", size(estimate["peak_memory_bytes"])],
+        *cost_rows(estimate),
     ]
     grid("what training would do", ["", ""], rows)
     total = sum(c["train"] for c in data["classes"].values()) or 1

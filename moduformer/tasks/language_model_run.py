@@ -11,6 +11,7 @@ from moduformer.metrics.language_model import LanguageModelMetrics
 from moduformer.report.document import Code, Document, Section, Table
 from moduformer.tasks.classification_run import HELD_OUT, files_of
 from moduformer.tasks.fine_tuning import save_adapter
+from moduformer.tasks.first_steps import cost
 from moduformer.tasks.language_model import LanguageModel
 from moduformer.tasks.language_model_training import SCRATCH, Trained
 from moduformer.tasks.tagging_report import duration_words
@@ -194,9 +195,13 @@ def evaluate_folder(folder: Path, data: str, text: str | None = None) -> tuple[L
 
 
 def dry_run(asked: LanguageModelSettings) -> dict[str, Any]:
-    """What a run would do, as JSON-safe facts; nothing is trained or written. Raises what the run itself would."""
+    """What a run would do and cost, as JSON-safe facts; its first steps are timed and nothing is written.
+
+    Raises what the run itself would.
+    """
     rows = read_rows(asked)
-    asked.estimator().check(rows.train)
+    learner = asked.estimator()
+    learner.check(rows.train)
     return {
         "task": "lm",
         "data": {
@@ -212,4 +217,5 @@ def dry_run(asked: LanguageModelSettings) -> dict[str, Any]:
         },
         "model": {"name": asked.model, "from_scratch": asked.model in SCRATCH},
         "recipe": {"name": asked.recipe},
+        "estimate": cost(lambda callbacks: learner.fit_texts(rows.train, callbacks=callbacks)),
     }

@@ -15,6 +15,7 @@ from moduformer.metrics.translation import TranslationMetrics
 from moduformer.report.document import Code, Document, Section, Table
 from moduformer.tasks.classification_run import HELD_OUT, files_of
 from moduformer.tasks.fine_tuning import save_adapter
+from moduformer.tasks.first_steps import cost
 from moduformer.tasks.seq2seq import Seq2Seq
 from moduformer.tasks.seq2seq_training import Trained, from_scratch
 from moduformer.tasks.tagging_report import duration_words
@@ -337,7 +338,10 @@ def write_lines(path: Path, lines: Sequence[Any]) -> None:
 
 
 def dry_run(asked: Seq2SeqSettings) -> dict[str, Any]:
-    """What a run would do, as JSON-safe facts; nothing is trained or written. Raises what the run itself would."""
+    """What a run would do and cost, as JSON-safe facts; its first steps are timed and nothing is written.
+
+    Raises what the run itself would.
+    """
     rows = read_rows(asked)
     writer = estimator(asked, rows)
     writer.check(rows.train)
@@ -360,4 +364,5 @@ def dry_run(asked: Seq2SeqSettings) -> dict[str, Any]:
         },
         "model": {"name": asked.model, "from_scratch": from_scratch(asked.model)},
         "recipe": {"name": "from scratch" if from_scratch(asked.model) else asked.recipe},
+        "estimate": cost(lambda callbacks: writer.fit_pairs(rows.train, callbacks=callbacks)),
     }
