@@ -97,8 +97,8 @@ def task_of(folder: Path) -> str:
         for ending, task in _ARCHITECTURES.items():
             if name == "config.json" and str(found).endswith(ending) and task in OTHERS:
                 return task
-        if name == "config.json" and (task := _by_head(stored.get("spec"))) is not None:
-            return task
+        if name == "config.json" and (told := _by_head(stored.get("spec"))) is not None:
+            return told
     return CLASSIFY
 
 
