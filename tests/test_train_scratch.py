@@ -20,6 +20,7 @@ from moduformer.architecture import (
 )
 from moduformer.errors import DataError, TrainingError
 from moduformer.model import Model
+from moduformer.train.callbacks import Callback, Step
 from moduformer.train.scratch import Size, encode, train_translation, translate
 from moduformer.weights.checkpoint import load_checkpoint
 
@@ -58,6 +59,22 @@ def recurrent(context: Summary | AdditiveAttention | None, width: int = 48, dim:
     )
     encoder = Recurrent("gru", 1, width, direction="both")
     return Spec(24, dim, Embedding(dim), encoder, decoder, (Head("language-model"),))
+
+
+def test_a_short_rise_does_not_raise_the_peak_of_the_rate() -> None:
+    class Rates(Callback):
+        def __init__(self) -> None:
+            self.seen: list[float] = []
+
+        def on_step(self, step: Step) -> None:
+            self.seen.append(step.learning_rate)
+
+    size = Size(layers=1, d_model=32, d_ff=32, heads=2, dropout=0.0, vocab=24)
+    train_translation(reversals(80, 0), size, epochs=2, batch_size=8, callbacks=[watcher := Rates()])
+    # A quarter of some twenty steps: the paper's formula alone would ask for 0.08 of so short a rise.
+    assert 15 < len(watcher.seen) < 30
+    assert max(watcher.seen) == pytest.approx((32 * 1000) ** -0.5)
+    assert watcher.seen.index(max(watcher.seen)) < 8
 
 
 def test_a_recurrent_translator_is_trained_the_same_way(tmp_path: Path) -> None:

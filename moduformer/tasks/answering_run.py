@@ -168,7 +168,7 @@ class AnsweringRun:
         assert self.trained is not None
         notes, odd = list(self.trained.model.notes), self.trained.misaligned
         if odd:
-            notes.append(f"{len(odd):,} answers do not align with tokens (listed in {MISALIGNED}), the first: {odd[0]}")
+            notes.append(f"answers that do not align with tokens: {len(odd):,} (in {MISALIGNED}), the first: {odd[0]}")
         return notes
 
     def measure(self) -> AnsweringScores:

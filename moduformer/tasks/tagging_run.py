@@ -156,7 +156,7 @@ class TaggingRun:
         odd = self.trained.misaligned
         notes = list(self.trained.model.notes)
         if odd:
-            notes.append(f"{len(odd):,} spans do not align with tokens (listed in {MISALIGNED}), the first: {odd[0]}")
+            notes.append(f"spans that do not align with tokens: {len(odd):,} (in {MISALIGNED}), the first: {odd[0]}")
         return notes
 
     def measure(self) -> TaggingScores:

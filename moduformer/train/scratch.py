@@ -23,6 +23,9 @@ from moduformer.train.objectives import SequenceToSequence
 from moduformer.train.schedule import InverseSquareRoot
 from moduformer.train.settings import Settings
 
+LEAST_RISE = 1000
+"""Updates that the peak of the learning rate is reckoned from at least, where the rise itself is shorter."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -166,7 +169,9 @@ def train_translation(
     if epochs is not None:
         steps = max(1, math.ceil(epochs * int(examples.lengths.sum()) / batch_tokens))
         warmup = max(1, min(warmup, steps // 4))
-    peak = (model.spec.dim * warmup) ** -0.5 if learning_rate is None else learning_rate
+    # The paper's peak grows as the rise shortens; what a rise of a few updates would reach unlearns more than it
+    # teaches.
+    peak = (model.spec.dim * max(warmup, LEAST_RISE)) ** -0.5 if learning_rate is None else learning_rate
     settings = Settings(
         epochs=math.ceil(2 * steps * batch_tokens / int(examples.ids.lengths.sum())) + 1,
         max_steps=steps,
