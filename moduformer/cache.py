@@ -122,13 +122,14 @@ class LayerCache:
     cross: tuple[Tensor, Tensor] | None = None
 
     def extend(self, k: Tensor, v: Tensor, placement: Placement, rows: int) -> tuple[Tensor, Tensor]:
-        """Stores new flat keys and values; returns those that `placement.layout` speaks of, flat."""
+        """Stores new flat keys and values; returns those that `placement.layout` speaks of: the stored ones,
+        `[rows, slots, kv_heads, head_dim]`, or in a first pass the new ones, flat as they came."""
         self.k = self._store(self.k, k, placement, rows)
         self.v = self._store(self.v, v, placement, rows)
         if placement.layout is None:
             return k, v
         keys = placement.layout.groups[0].keys
-        return self.k[:, :keys].reshape(-1, *k.shape[1:]), self.v[:, :keys].reshape(-1, *v.shape[1:])
+        return self.k[:, :keys], self.v[:, :keys]
 
     @staticmethod
     def _store(held: Tensor | None, new: Tensor, placement: Placement, rows: int) -> Tensor:
@@ -136,9 +137,9 @@ class LayerCache:
             resized = new.new_zeros(rows, placement.capacity, *new.shape[1:])
             if held is not None and placement.moved is not None:
                 source, target = placement.moved
-                resized.flatten(0, 1)[target] = held.flatten(0, 1)[source]
+                resized.flatten(0, 1).index_copy_(0, target, held.flatten(0, 1)[source])
             held = resized
-        held.flatten(0, 1)[placement.index] = new if placement.keep is None else new[placement.keep]
+        held.flatten(0, 1).index_copy_(0, placement.index, new if placement.keep is None else new[placement.keep])
         return held
 
     def select(self, chosen: Tensor, source: Tensor | None) -> None:

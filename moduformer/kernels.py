@@ -27,7 +27,7 @@ MAX_PADDING = 0.2
 class Group:
     """Rows that one kernel call serves: `count` rows of `queries` x `keys` tokens.
 
-    The paddings are None when every cell of queries or keys is a real token. Keys in a cache come padded already:
+    The paddings are None when every cell of queries or keys is a real token. Keys in a cache lie on a grid already:
     `slots` are their positions `[count, keys]`, -1 where a slot is empty.
     """
 
@@ -40,6 +40,14 @@ class Group:
     key_padding: Padding | None = None
     slots: Tensor | None = None
 
+    def query_grid(self, flat: Tensor) -> Tensor:
+        """This group's queries `[query tokens, ...]` as `[rows, T, ...]`."""
+        return spread(flat, self.query_padding, self.count)
+
+    def key_grid(self, values: Tensor) -> Tensor:
+        """This group's keys or values `[key tokens, ...]` as `[rows, S, ...]`; a cache's as they are."""
+        return values if self.slots is not None else spread(values, self.key_padding, self.count)
+
 
 @dataclass(eq=False)
 class Layout:
@@ -49,6 +57,7 @@ class Layout:
     keys: Rows
     groups: tuple[Group, ...] = ()
     _masks: dict[Rule, list[Tensor | None]] = field(default_factory=dict)
+    _added: dict[tuple[Rule, torch.dtype], list[Tensor | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.groups:
@@ -61,8 +70,8 @@ class Layout:
 
     @property
     def key_splits(self) -> list[int]:
-        """Key tokens of each group."""
-        return [group.key_tokens for group in self.groups]
+        """Key tokens of each group, or rows of a cache: what the first dimension of keys is split into."""
+        return [group.key_tokens if group.slots is None else group.count for group in self.groups]
 
     def positions(self) -> list[tuple[Tensor, Tensor]]:
         """For each group the positions of queries `[rows or 1, T, 1]` and keys `[rows or 1, 1, S]`."""
@@ -93,9 +102,20 @@ class Layout:
                 if filled is not None:
                     real = filled.unsqueeze(1)
                     seen = real if seen is None else seen & real
+                if seen is not None and group.slots is not None and group.queries == 1 and bool(seen.all()):
+                    seen = None
                 masks.append(None if seen is None else seen.unsqueeze(1))
             self._masks[rule] = masks
         return self._masks[rule]
+
+    def added(self, rule: Rule, dtype: torch.dtype) -> list[Tensor | None]:
+        """The masks as numbers to add to scores, 0 or minus infinity: made once, not by the kernel in every layer."""
+        if (rule, dtype) not in self._added:
+            self._added[rule, dtype] = [
+                None if mask is None else torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, float("-inf"))
+                for mask in self.masks(rule)
+            ]
+        return self._added[rule, dtype]
 
     def _horizons(self) -> list[Tensor | None]:
         """For each group the last position that each query may look at, `[rows, T, 1]`; None without prefixes."""
@@ -190,7 +210,8 @@ Bias = Sequence[Tensor]
 class Scores:
     """One layer's attention before the softmax: everything that `attend` or `weights` need.
 
-    `q` is `[query tokens, heads, head_dim]`, `k` and `v` are `[key tokens, kv_heads, head_dim]`.
+    `q` is `[query tokens, heads, head_dim]`, `k` and `v` are `[key tokens, kv_heads, head_dim]`, or a cache's
+    `[rows, slots, kv_heads, head_dim]`.
     """
 
     q: Tensor
@@ -209,7 +230,7 @@ def attend(scores: Scores) -> Tensor:
     if scores.softcap is not None:  # The fused kernel has no place for it.
         return attend_explicitly(scores, lambda found: found)
     out = []
-    for group, q, k, v, mask, bias in _parts(scores):
+    for number, (group, q, k, v, mask, bias) in enumerate(_parts(scores)):
         causal = (
             type(scores.rule) is Causal
             and bias is None
@@ -222,12 +243,17 @@ def attend(scores: Scores) -> Tensor:
         mixed = q.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         if mixed:  # PyTorch's backward kernel is several times slower in bfloat16 than in float32 on CPU.
             q, k, v = q.float(), k.float(), v.float()
+        added = None
+        if not causal:
+            added = (
+                scores.layout.added(scores.rule, q.dtype)[number] if bias is None else _additive(mask, bias, q.dtype)
+            )
         with torch.autocast("cpu", enabled=False) if mixed else nullcontext():
             result = F.scaled_dot_product_attention(
                 q,
                 k,
                 v,
-                attn_mask=None if causal else _additive(mask, bias, q.dtype),
+                attn_mask=added,
                 dropout_p=scores.dropout,
                 is_causal=causal,
                 scale=scores.scale,
@@ -274,16 +300,21 @@ def _additive(mask: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> T
 def _parts(scores: Scores) -> Iterator[tuple[Group, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]]:
     layout = scores.layout
     biases: Sequence[Tensor | None] = scores.bias or [None] * len(layout.groups)
+    alone = len(layout.groups) == 1
     parts = zip(
         layout.groups,
-        scores.q.split(layout.query_splits),
-        scores.k.split(layout.key_splits),
-        scores.v.split(layout.key_splits),
+        (scores.q,) if alone else scores.q.split(layout.query_splits),
+        (scores.k,) if alone else scores.k.split(layout.key_splits),
+        (scores.v,) if alone else scores.v.split(layout.key_splits),
         layout.masks(scores.rule),
         biases,
     )
     for group, q, k, v, mask, bias in parts:
-        q = spread(q, group.query_padding, group.count).transpose(1, 2)
-        k = spread(k, group.key_padding, group.count).transpose(1, 2)
-        v = spread(v, group.key_padding, group.count).transpose(1, 2)
-        yield group, q, k, v, mask, bias
+        yield (
+            group,
+            group.query_grid(q).transpose(1, 2),
+            group.key_grid(k).transpose(1, 2),
+            group.key_grid(v).transpose(1, 2),
+            mask,
+            bias,
+        )

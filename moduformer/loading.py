@@ -11,6 +11,7 @@ from moduformer.errors import CheckpointError
 from moduformer.families import family
 from moduformer.lora import CONFIG, Lora, read_adapter_config
 from moduformer.model import Model
+from moduformer.quantize import quantize
 from moduformer.quantize.files import is_quantized
 from moduformer.quantize.files import load as load_quantized
 from moduformer.weights.checkpoint import TASKS, labels_of, load_checkpoint, read_config
@@ -28,6 +29,7 @@ def load(
     *,
     labels: Sequence[str] | None = None,
     new_head: bool = False,
+    quantization: str | None = None,
 ) -> Model:
     """A pretrained model in evaluation mode, with its tokenizer where the source has one.
 
@@ -40,6 +42,9 @@ def load(
         revision: a commit, tag or branch of a hub repository.
         labels: names of the classes of a new classification head.
         new_head: allow a head that the checkpoint does not hold; its weights are random until trained.
+        quantization: how weights lie in memory, for running on the CPU alone: "float32" (the same numbers in blocks),
+            "float16" (computed in float32), "int8" or "int4"; logits are made from float16 beside these two. See
+            `moduformer.quantize.quantize`.
 
     Raises `SourceError` when the source cannot be found or verified and `CheckpointError` when its files do not fit.
     """
@@ -65,7 +70,10 @@ def load(
     model.tokenizer = tokenizer_for(located.path) or model.tokenizer
     if model.tokenizer is not None:
         check_fits(model.tokenizer, model.spec.vocab)
-    return model.to(device=place)
+    model.to(device=place)
+    if quantization is not None:
+        quantize(model, quantization, heads="float32" if quantization == "float32" else "float16")
+    return model
 
 
 def usable_device(name: torch.device | str | None) -> torch.device | None:

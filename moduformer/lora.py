@@ -108,7 +108,7 @@ class Lora(nn.Module):
         super().__init__()
         if model.quantization is not None:
             raise TrainingError(
-                f"adapters stand beside float weights, but this model's are {model.quantization.scheme} codes; "
+                f"adapters stand beside float weights, but this model's are packed as {model.quantization.scheme}; "
                 "train them on the float model and quantise after merging"
             )
         self.settings = settings or LoraSettings()

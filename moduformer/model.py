@@ -626,8 +626,8 @@ class Model(nn.Module):
         """Training mode, or evaluation mode. Raises `TrainingError` for training a quantised model."""
         if mode and self.quantization is not None:
             raise TrainingError(
-                f"this model's weights are {self.quantization.scheme} codes, which cannot be trained; "
-                "train the float model (or its LoRA adapters, merged) and quantise the result"
+                f"this model's weights are packed as {self.quantization.scheme}, which cannot be trained; "
+                "train the float model (or its LoRA adapters, merged) and pack the result"
             )
         return super().train(mode)
 

@@ -96,8 +96,8 @@ class Trace:
         scores = replace(
             scores,
             q=self._edit(f"{name}.q", scores.q),
-            k=self._edit(f"{name}.k", scores.k),
-            v=self._edit(f"{name}.v", scores.v),
+            k=self._edit(f"{name}.k", scores.k.flatten(0, -3)).view(scores.k.shape),
+            v=self._edit(f"{name}.v", scores.v.flatten(0, -3)).view(scores.v.shape),
         )
         edits = [edit for pattern, edit in self.edits.items() if self._meets(pattern, f"{name}.weights")]
         changed: list[Tensor] = []
@@ -121,12 +121,8 @@ class Trace:
         else:
             # Later steps write into the cache's slots, so reading cannot wait until someone looks.
             slots = group.slots
-            self._read(
-                f"{name}.k", lambda: _by_position(scores.k.detach().unflatten(0, slots.shape), slots), at_once=True
-            )
-            self._read(
-                f"{name}.v", lambda: _by_position(scores.v.detach().unflatten(0, slots.shape), slots), at_once=True
-            )
+            self._read(f"{name}.k", lambda: _by_position(scores.k.detach(), slots), at_once=True)
+            self._read(f"{name}.v", lambda: _by_position(scores.v.detach(), slots), at_once=True)
             self._read(
                 f"{name}.weights",
                 lambda: _cached_on_grid((changed or kernels.weights(scores))[0].detach(), group, queries),

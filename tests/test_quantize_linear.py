@@ -204,10 +204,10 @@ def test_shapes_the_4_bit_kernel_does_not_take_become_int8():
 
 def test_training_and_adapters_are_refused_and_leave_the_model_as_it_was():
     model = quantize(model_of("bert"))
-    with pytest.raises(TrainingError, match="int8 codes, which cannot be trained"):
+    with pytest.raises(TrainingError, match="packed as int8, which cannot be trained"):
         model.train()
     assert not any(module.training for module in model.modules())
-    with pytest.raises(TrainingError, match="int8 codes"):
+    with pytest.raises(TrainingError, match="packed as int8"):
         Lora(model)
     hidden = torch.ones(1, 16, requires_grad=True)
     with pytest.raises(TrainingError, match="no gradient"):

@@ -107,10 +107,10 @@ class Attention(nn.Module):
         heads = self.project(hidden, run.rows).unflatten(-1, (-1, settings.head_dim))
         if settings.clip is not None:
             heads = heads.clamp(-settings.clip, settings.clip)
-        q, k, v = heads.split((settings.heads, settings.kv_heads, settings.kv_heads), dim=1)
+        turned, v = heads.split((settings.heads + settings.kv_heads, settings.kv_heads), dim=1)
         if isinstance(settings.position, architecture.Rotary):
-            turns = run.turns(settings.position, q.dtype)
-            q, k = rotate(q, turns, settings.position), rotate(k, turns, settings.position)
+            turned = rotate(turned, run.turns(settings.position, turned.dtype), settings.position)
+        q, k = turned.split((settings.heads, settings.kv_heads), dim=1)
         layout = run.layout
         if run.placements is not None and run.caches is not None:
             placement = run.placements[settings.window]

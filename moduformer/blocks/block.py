@@ -110,7 +110,7 @@ class Block(nn.Module):
         return getattr(self, f"{part}_norm_{slot}")(hidden) if slot in self.settings.norm_at else hidden
 
     def _dropout(self, hidden: Tensor) -> Tensor:
-        return F.dropout(hidden, self.settings.dropout, self.training)
+        return F.dropout(hidden, self.settings.dropout) if self.training else hidden
 
 
 def _see(run: Pass, name: str, value: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from moduformer.kernels import Group, Scores, spread
+from moduformer.kernels import Group, Scores
 
 
 def by_distance(states: Tensor, vectors: Tensor, rows: Tensor) -> Tensor:
@@ -24,5 +24,4 @@ def grids(scores: Scores) -> Iterator[tuple[Group, Tensor, Tensor]]:
     layout = scores.layout
     parts = zip(layout.groups, scores.q.split(layout.query_splits), scores.k.split(layout.key_splits))
     for group, q, k in parts:
-        q = spread(q, group.query_padding, group.count).transpose(1, 2)
-        yield group, q, spread(k, group.key_padding, group.count).transpose(1, 2)
+        yield group, group.query_grid(q).transpose(1, 2), group.key_grid(k).transpose(1, 2)

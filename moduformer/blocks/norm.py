@@ -25,8 +25,4 @@ class Norm(nn.Module):
             weight = weight + 1
         if self.settings.kind == "layer":
             return F.layer_norm(hidden, (self.dim,), weight, self.bias, self.settings.eps)
-        # The statistics need at least float32, or half-precision squares overflow.
-        wide = hidden if hidden.dtype == torch.float64 else hidden.float()
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.settings.eps)
-        normed = normed.to(hidden.dtype)
-        return normed if weight is None else weight * normed
+        return F.rms_norm(hidden, (self.dim,), weight, self.settings.eps)

@@ -12,7 +12,8 @@ from moduformer.architecture import DynamicScaling, LinearScaling, Llama3Scaling
 from moduformer.batch import Rows
 
 Turns = tuple[Tensor, Tensor]
-"""Cosines and sines of every token's angles, `[tokens, 1, axes, dim / axes / 2]` each."""
+"""Cosines and signed sines of every token's angles, `[tokens, 1, dim]` each: what multiplies each dimension and the one
+it turns with."""
 
 
 def rotary_turns(settings: architecture.Rotary, rows: Rows, dtype: torch.dtype) -> Turns:
@@ -21,22 +22,26 @@ def rotary_turns(settings: architecture.Rotary, rows: Rows, dtype: torch.dtype) 
     positions = torch.stack([rows.coordinate(axis) for axis in range(settings.axes)], dim=-1)
     angles = positions.float().unsqueeze(-1) * frequencies
     cos, sin = angles.cos() * temperature, angles.sin() * temperature
-    return cos.to(dtype).unsqueeze(1), sin.to(dtype).unsqueeze(1)
+    axis = _pair_axis(settings)
+    both = (torch.stack((cos, cos), dim=axis), torch.stack((-sin, sin), dim=axis))
+    cos, sin = (part.flatten(1).to(dtype).unsqueeze(1) for part in both)
+    return cos, sin
 
 
 def rotate(heads: Tensor, turns: Turns, settings: architecture.Rotary) -> Tensor:
     """Turns the first `dim` dimensions of `[tokens, heads, head_dim]`."""
     cos, sin = turns
     turned, rest = heads[..., : settings.dim], heads[..., settings.dim :]
-    turned = turned.unflatten(-1, (settings.axes, -1))
-    if settings.pairing == "halves":
-        a, b = turned.chunk(2, dim=-1)
-        out = torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
-    else:
-        a, b = turned.unflatten(-1, (-1, 2)).unbind(-1)
-        out = torch.stack((a * cos - b * sin, b * cos + a * sin), dim=-1).flatten(-2)
-    out = out.flatten(-2)
+    axis = _pair_axis(settings)
+    pairs = (settings.axes, 2, -1) if axis == -2 else (settings.axes, -1, 2)
+    partners = turned.unflatten(-1, pairs).flip(axis).flatten(-3)
+    out = torch.addcmul(turned * cos, partners, sin)
     return out if rest.shape[-1] == 0 else torch.cat((out, rest), dim=-1)
+
+
+def _pair_axis(settings: architecture.Rotary) -> int:
+    """Where the two dimensions of a pair lie when those of an axis are written as a table."""
+    return -2 if settings.pairing == "halves" else -1
 
 
 def _frequencies(settings: architecture.Rotary, rows: Rows) -> tuple[Tensor, float]:

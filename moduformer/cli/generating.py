@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from moduformer.cli.output import line, result, say
 
 if TYPE_CHECKING:
     from moduformer.generate.text import Generated
+    from moduformer.model import Model as LoadedModel
 
 Model = Annotated[str, typer.Option(help="Folder, .gguf file, hub id, or smollm2.")]
 Temperature = Annotated[float | None, typer.Option(min=0, help="Chance: 0 always takes the most probable token.")]
@@ -26,6 +28,10 @@ Penalty = Annotated[float | None, typer.Option(help="Above 1 makes repetition le
 Stop = Annotated[list[str] | None, typer.Option("--stop", help="End before this text; may be given several times.")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Makes sampling repeatable.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda.")]
+Packing = Annotated[
+    str | None,
+    typer.Option(help="Weights in memory: float32, float16 (faster, computed in float32), int8 or int4 (fastest)."),
+]
 
 
 def generate(
@@ -56,6 +62,7 @@ def generate(
     stream: Annotated[bool | None, typer.Option("--stream/--no-stream", help="Print while writing.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     device: Device = None,
+    quantization: Packing = None,
 ) -> None:
     """Continue a text (or answer it, with an encoder-decoder), printing it as it is written."""
     text = standard_input.text() if prompt == "-" else prompt
@@ -86,7 +93,7 @@ def generate(
         settings["json_schema"] = _read(json_schema)
     from moduformer.loading import load
 
-    loaded = load(model, device=device)
+    loaded = _packed(load(model, device=device, quantization=quantization))
     begin = time.perf_counter()
     echo = "" if as_chat or loaded.encoder is not None else text
     emit = _Echoing(echo) if live else None
@@ -112,6 +119,17 @@ def generate(
     say(_speed(found, seconds))
 
 
+def _packed(model: LoadedModel) -> LoadedModel:
+    """The model with its float weights laid out for this processor, where it can; nothing else is done with it here."""
+    from moduformer.errors import SpecError
+    from moduformer.quantize import quantize
+
+    if model.quantization is None and model.device.type == "cpu" and str(model.dtype) == "torch.float32":
+        with suppress(SpecError):
+            return quantize(model, "float32", heads="float32")
+    return model
+
+
 def chat(
     model: Model = "smollm2",
     system: Annotated[str | None, typer.Option(help="What the model is told first.")] = None,
@@ -125,6 +143,7 @@ def chat(
     seed: Seed = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line an answer, when it is complete.")] = False,
     device: Device = None,
+    quantization: Packing = None,
 ) -> None:
     """Talk with a model: a line is a message; /reset begins anew, /exit or the end of the input ends."""
     settings = _settings(temperature, top_p, top_k, min_p, repetition_penalty, stop, seed)
@@ -133,7 +152,7 @@ def chat(
     from moduformer.generate.chat import Chat
     from moduformer.loading import load
 
-    loaded = load(model, device=device)
+    loaded = _packed(load(model, device=device, quantization=quantization))
     talk = Chat(loaded, system, **settings)
     talks = sys.stdin.isatty()
     if talks:

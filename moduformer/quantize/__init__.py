@@ -1,6 +1,19 @@
-"""Weights as codes of 8 or 4 bits: `quantize` makes them, `save` and `moduformer.load` keep them to the bit."""
+"""Weights packed for running on the CPU: codes of 8 or 4 bits, which files keep to the bit, or floats in blocks."""
 
 from moduformer.quantize.linear import CodedLinear, Int4Linear, Int8Linear
-from moduformer.quantize.quantization import SCHEMES, Quantization, quantize
+from moduformer.quantize.packed import Float16Linear, Float32Linear, PackedLinear
+from moduformer.quantize.quantization import LAYERS, SCHEMES, Quantization, quantize, unpacked
 
-__all__ = ["SCHEMES", "CodedLinear", "Int4Linear", "Int8Linear", "Quantization", "quantize"]
+__all__ = [
+    "LAYERS",
+    "SCHEMES",
+    "CodedLinear",
+    "Float16Linear",
+    "Float32Linear",
+    "Int4Linear",
+    "Int8Linear",
+    "PackedLinear",
+    "Quantization",
+    "quantize",
+    "unpacked",
+]

@@ -18,7 +18,7 @@ from moduformer.blocks.head import Head
 from moduformer.errors import CheckpointError
 from moduformer.families import family
 from moduformer.model import Model, build
-from moduformer.quantize.linear import GROUPS, LAYERS, CodedLinear, Int4Linear
+from moduformer.quantize.linear import CODED, GROUPS, CodedLinear, Int4Linear
 from moduformer.quantize.quantization import SCHEMES, Quantization, put, table_of
 from moduformer.weights.checkpoint import (
     TASKS,
@@ -91,7 +91,7 @@ def load(path: Path, task: str | None = None, dtype: torch.dtype = torch.float32
         dtypes = {name: tensors.info(name).dtype for name in wanted if wanted[name][0] is None}
         read = _Reader(tensors)
         for place, scheme in quantization.layers.items():
-            layer = LAYERS[scheme]
+            layer = CODED[scheme]
             parts = {name: read(f"{place}.{name}") for name in layer.stored(*sizes[place][:2], quantization.group)}
             bias = read(f"{place}.bias") if sizes[place][2] else None
             put(model, place, layer.restored(parts, bias))
@@ -158,7 +158,7 @@ def _wanted(model: Model, quantization: Quantization, sizes: Mapping[str, tuple[
                 f"config.json: {ENTRY} has {quoted(path)} as int4, but no int4 weight has the shape "
                 f"[{out_features}, {in_features}] with groups of {quantization.group}"
             )
-        parts = LAYERS[scheme].stored(out_features, in_features, quantization.group)
+        parts = CODED[scheme].stored(out_features, in_features, quantization.group)
         coded |= {f"{path}.{name}": kind for name, kind in parts.items()}
         if bias:
             coded[f"{path}.bias"] = (torch.float32, (out_features,))

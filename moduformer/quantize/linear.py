@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from moduformer.errors import CheckpointError, TrainingError
+from moduformer.quantize.packed import PackedLinear
 
 
-class CodedLinear(nn.Module):
-    """x W' + b with a coded W `[out, in]`. It has no parameters: nothing in it can be trained or change its type.
-
-    `coded_numbers` says how many of the model's numbers it stands for.
-    """
-
-    scheme: ClassVar[str]
-    in_features: int
-    out_features: int
-    bias: Tensor | None
-
-    def __init__(self, out_features: int, in_features: int, bias: Tensor | None) -> None:
-        super().__init__()
-        self.out_features, self.in_features = out_features, in_features
-        self.coded_numbers = out_features * in_features + (0 if bias is None else out_features)
-        self.register_buffer("bias", None if bias is None else bias.detach().float().clone())
-
-    @classmethod
-    @abstractmethod
-    def of(cls, weight: Tensor, bias: Tensor | None, group: int) -> Self:
-        """Codes for a float weight `[out, in]`; `group` counts the inputs that share a scale, where they do."""
+class CodedLinear(PackedLinear):
+    """A packed linear layer whose weight is codes, which files can hold."""
 
     @classmethod
     @abstractmethod
@@ -48,31 +29,6 @@ class CodedLinear(nn.Module):
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """The weight as files hold it."""
-
-    @property
-    @abstractmethod
-    def weight(self) -> Tensor:
-        """The weight the codes stand for, float32 `[out, in]`, made anew at every call."""
-
-    @abstractmethod
-    def product(self, hidden: Tensor) -> Tensor:
-        """`[tokens, in]` of any float type to float32 `[tokens, out]`, with the bias."""
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """`[..., in]` to `[..., out]`, of the type it was given. Raises `TrainingError` where a gradient is wanted."""
-        if hidden.requires_grad and torch.is_grad_enabled():
-            raise TrainingError("no gradient passes through a quantised layer; take the float model for gradients")
-        return self.product(hidden.reshape(-1, self.in_features)).to(hidden.dtype).unflatten(0, hidden.shape[:-1])
-
-    def extra_repr(self) -> str:
-        """As `nn.Linear` shows itself."""
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # What `model.to(...)` calls. Codes and scales keep their types whatever type the other weights take.
-        if fn(torch.empty(0)).device.type != "cpu":
-            raise CheckpointError("quantised models run on the CPU only; load the float checkpoint for another device")
-        return self
 
 
 class Int8Linear(CodedLinear):
@@ -211,8 +167,8 @@ class Int4Linear(CodedLinear):
         return torch.cat(columns).t().contiguous()
 
 
-LAYERS: dict[str, type[CodedLinear]] = {layer.scheme: layer for layer in (Int8Linear, Int4Linear)}
-"""The layer of each scheme."""
+CODED: dict[str, type[CodedLinear]] = {layer.scheme: layer for layer in (Int8Linear, Int4Linear)}
+"""The layer of each scheme that has codes."""
 
 GROUPS = (32, 64, 128, 256)
 """How many inputs may share a 4-bit scale."""

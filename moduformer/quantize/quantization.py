@@ -1,7 +1,8 @@
-"""Which weights of a model become codes, and the record of it."""
+"""Which weights of a model are packed, as codes or as they are, and the record of it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,16 +12,20 @@ from torch import Tensor, nn
 from moduformer.blocks.head import Head
 from moduformer.blocks.linear import FusedLinear
 from moduformer.errors import SpecError
-from moduformer.model import Model
-from moduformer.quantize.linear import GROUPS, LAYERS, MAX_INPUTS, CodedLinear, Int4Linear
+from moduformer.model import Model, build
+from moduformer.quantize.linear import CODED, GROUPS, MAX_INPUTS, Int4Linear
+from moduformer.quantize.packed import Float16Linear, Float32Linear, PackedLinear
 
-SCHEMES = tuple(LAYERS)
-"""int8: 8-bit weights and activations. int4: 4-bit weights alone, for decoders."""
+SCHEMES = tuple(CODED)
+"""int8: 8-bit weights and activations. int4: 4-bit weights alone, for decoders. Files hold their codes."""
+
+LAYERS: dict[str, type[PackedLinear]] = CODED | {layer.scheme: layer for layer in (Float32Linear, Float16Linear)}
+"""The layer of each scheme. float32 loses nothing; float16 is stored and multiplied as float32."""
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a model was quantised: what was asked for, and the scheme each coded layer got, by its path."""
+    """How a model was packed: what was asked for, and the scheme each layer got, by its path."""
 
     scheme: str
     heads: str | None = None
@@ -28,16 +33,19 @@ class Quantization:
     layers: dict[str, str] = field(default_factory=dict)
 
     def save(self, model: Model, folder: Path) -> Path:
-        """Writes the model with its codes, for `moduformer.load`. Returns the folder."""
-        from moduformer.quantize.files import save
+        """Writes the model: its codes, for `moduformer.load`, or where there are none in Hugging Face layout. Returns
+        the folder."""
+        if self.scheme in SCHEMES:
+            from moduformer.quantize.files import save
 
-        return save(model, self, folder)
+            return save(model, self, folder)
+        return unpacked(model).save(folder)
 
 
 def quantize(model: Model, scheme: str = "int8", *, heads: str | None = None, group: int = 32) -> Model:
-    """Replaces the weights of a model's linear layers by codes, in place, and returns the model.
+    """Replaces the weights of a model's linear layers by packed ones, in place, and returns the model.
 
-    Every linear layer of the encoder and the decoder is coded. Norms, biases and token, position and segment tables
+    Every linear layer of the encoder and the decoder is packed. Norms, biases and token, position and segment tables
     stay floats: a table is read, not multiplied. The result computes on the CPU, generates, is traced and saved like
     any model; it cannot be trained.
 
@@ -45,7 +53,8 @@ def quantize(model: Model, scheme: str = "int8", *, heads: str | None = None, gr
         model: a float model; its weights are released as they are replaced.
         scheme: "int8", 8-bit weights with a scale for each output and activations quantised token by token; or "int4",
             4-bit weights with a scale for each group of inputs, for decoders. A layer whose shape the 4-bit kernel does
-            not take (outputs that are no multiple of 16, inputs that are none of `group`) gets int8.
+            not take (outputs that are no multiple of 16, inputs that are none of `group`) gets int8. "float16" halves
+            the bytes and computes in float32; "float32" only lays the same numbers out for oneDNN.
         heads: a scheme for the products that make the logits too; the largest product of a decoder's step. A tied
             head's codes stand beside the float table. None leaves heads as they are.
         group: inputs that share a 4-bit scale: 32, 64, 128 or 256.
@@ -54,19 +63,19 @@ def quantize(model: Model, scheme: str = "int8", *, heads: str | None = None, gr
     is not finite, or is not on the CPU.
     """
     for name in filter(None, (scheme, heads)):
-        if name not in SCHEMES:
-            raise SpecError(f"scheme {name!r:.80} is not known; use {' or '.join(SCHEMES)}")
+        if name not in LAYERS:
+            raise SpecError(f"scheme {name!r:.80} is not known; use {', '.join(LAYERS)}")
     if group not in GROUPS:
         raise SpecError(f"group is one of {', '.join(map(str, GROUPS))}, not {group!r:.80}")
     if model.quantization is not None:
-        raise SpecError("this model is quantised already; quantise the float model instead")
+        raise SpecError(f"this model is packed as {model.quantization.scheme} already; start from the float model")
     if model.device.type != "cpu":
-        raise SpecError(f"this model is on {model.device}; quantised models run on the CPU, so move it there first")
+        raise SpecError(f"this model is on {model.device}; packed models run on the CPU, so move it there first")
     found = dict(_float_layers(model))
     for path, layer in found.items():
-        _check_finite(path, layer.weight)
+        _check_range(path, layer.weight, scheme)
     layers: dict[str, str] = {}
-    made: dict[int, CodedLinear] = {}
+    made: dict[int, PackedLinear] = {}
     with torch.no_grad():
         for path, layer in found.items():
             coded = made.get(id(layer))
@@ -88,6 +97,26 @@ def quantize(model: Model, scheme: str = "int8", *, heads: str | None = None, gr
     return model.eval()
 
 
+def unpacked(model: Model) -> Model:
+    """The float model that a packed one stands for, with the numbers that it multiplies with."""
+    assert model.quantization is not None
+    packed = {path: model.get_submodule(path) for path in model.quantization.layers}
+    held = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    floats = build(model.spec, device="meta").to(model.dtype).to_empty(device="cpu")
+    with torch.no_grad():
+        for path, module in floats.named_modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                layer = packed.get(f"{path}.product" if isinstance(module, Head) else path)
+                value = held.get(f"{path}.{name}") if layer is None else getattr(layer, name)
+                assert value is not None
+                if isinstance(module, FusedLinear) and value.shape != parameter.shape:
+                    value = torch.cat([module.part(part, value) for part in module.biased])
+                parameter.copy_(value)
+    floats.tokenizer, floats.labels, floats.origin = model.tokenizer, model.labels, model.origin
+    floats.notes, floats.generation_config = model.notes, model.generation_config
+    return floats.eval()
+
+
 def _float_layers(model: Model) -> list[tuple[str, nn.Linear]]:
     """Every path to a linear layer inside the stacks, also where two paths lead to one layer."""
     return [
@@ -104,8 +133,8 @@ def table_of(model: Model, head: Head) -> Tensor | None:
     return None if head.settings.kind == "pool" else head.table(model.targets.tokens.weight)
 
 
-def put(model: Model, path: str, layer: CodedLinear) -> None:
-    """Sets a coded layer in the place of a float one; a head's own weight and bias give way to it."""
+def put(model: Model, path: str, layer: PackedLinear) -> None:
+    """Sets a packed layer in the place of a float one; a head's own weight and bias give way to it."""
     parent, _, name = path.rpartition(".")
     owner = model.get_submodule(parent)
     setattr(owner, name, layer)
@@ -117,14 +146,18 @@ def put(model: Model, path: str, layer: CodedLinear) -> None:
             del owner.weight
 
 
-def _coded(scheme: str, weight: Tensor, bias: Tensor | None, group: int) -> CodedLinear:
+def _coded(scheme: str, weight: Tensor, bias: Tensor | None, group: int) -> PackedLinear:
     if scheme == "int4" and not Int4Linear.fits(weight.shape[0], weight.shape[1], group):
         scheme = "int8"
     return LAYERS[scheme].of(weight, bias, group)
 
 
-def _check_finite(path: str, weight: Tensor) -> None:
+def _check_range(path: str, weight: Tensor, scheme: str) -> None:
     if weight.is_meta:
         raise SpecError("this model has no values; build or load it on the CPU first")
-    if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(weight)):
+    extremes = [float(extreme) for extreme in torch.aminmax(weight.detach())]
+    if not all(math.isfinite(extreme) for extreme in extremes):
         raise SpecError(f"the weight of {path} holds NaN or infinity, which no code can stand for")
+    largest = max(abs(extreme) for extreme in extremes)
+    if scheme == "float16" and largest > torch.finfo(torch.float16).max:
+        raise SpecError(f"the weight of {path} holds {largest:,.0f}, beyond float16's 65,504; use float32")
