@@ -1,7 +1,6 @@
 """Every task in a few lines, with the model it takes when none is named. Needs no network once the models are here.
 
 python examples/pipelines.py             the defaults; a task whose default cannot be had is named and skipped
-python examples/pipelines.py --stand-ins shows such a task's shapes all the same, with an untrained head
 unshare -rn python examples/pipelines.py proves that nothing is fetched
 """
 
@@ -21,12 +20,6 @@ CONTEXT = (
     "The Transformer was published in June 2017 by eight people, most of whom worked at Google in Mountain View. "
     "It replaced recurrent networks in translation, and soon in everything else that reads text."
 )
-LABELS = {
-    "text-classification": ("negative", "positive"),
-    "token-classification": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
-    "zero-shot-classification": ("contradiction", "neutral", "entailment"),
-}
-HEADS = {"zero-shot-classification": "text-classification"}
 
 
 def text_classification(pipe: Any) -> None:
@@ -113,18 +106,9 @@ def show(call: str, result: Any) -> None:
     print(f"  {call}\n    {json.dumps(result, ensure_ascii=False)[:600]}")
 
 
-def stand_in(task: str) -> Any:
-    """A pipeline on MiniLM with an untrained head: right shapes, meaningless values."""
-    from moduformer.pipelines.registry import pipeline
-
-    kind = HEADS.get(task, task)
-    return pipeline(task, mf.load("minilm", kind, labels=LABELS.get(task), new_head=True))
-
-
 def main() -> int:
     """Runs every task; returns 1 if one that has its default failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stand-ins", action="store_true", help="untrained heads where a default cannot be had")
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="only these")
     options = parser.parse_args()
     skipped: dict[str, str] = {}
@@ -136,11 +120,8 @@ def main() -> int:
             pipe = mf.pipeline(task)
         except ModuformerError as error:
             skipped[task] = str(error).splitlines()[0]
-            if not options.stand_ins or task.startswith("translation"):
-                print("  skipped")
-                continue
-            print("  an untrained head: the values mean nothing")
-            pipe = stand_in(task)
+            print("  skipped")
+            continue
         print(f"  ({pipe.notes[0]})")
         try:
             TASKS[task](pipe)
