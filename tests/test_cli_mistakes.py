@@ -252,6 +252,27 @@ def test_labels_and_numbers_are_not_taken_for_texts(tmp_path):
     refused(invoke("explore", path), "no column holds texts", "id, label")
 
 
+def test_columns_that_cannot_be_guessed_are_named_by_options_that_there_are(tmp_path):
+    tagged = tmp_path / "tags.jsonl"
+    tagged.write_text('{"tokens": ["Kim", "lives"], "ner_tags": ["B-PER", "O"]}\n' * 9)
+    plain = tmp_path / "plain.csv"
+    plain.write_text("en,ko\n" + "How are you?,fine\n" * 5)
+    dry = ("train", "--dry-run", "--task")
+    refused(invoke("train", "--dry-run", tagged), "'tokens' holds lists", "--task tag")
+    refused(invoke(*dry, "answer", tagged), "the question", "--pair")
+    refused(invoke(*dry, "answer", tagged, "--pair", "tokens"), "the context", "--text")
+    refused(invoke(*dry, "seq2seq", tagged), "--text and --label")
+    refused(invoke(*dry, "tag", plain), "lines of a word and its tag")
+
+
+def test_a_model_of_the_package_is_evaluated_by_its_name(tmp_path):
+    data = tmp_path / "texts.txt"
+    data.write_text("이 영화 정말 좋다.\n오늘 점심은 맛있었다.\n", encoding="utf-8")
+    found = json.loads(invoke("evaluate", "fill-mask-ko", data, "--json").stdout)
+    assert found["measured_on"] == "hidden tokens"
+    refused(invoke("evaluate", "fill-mask-kor", data), "fill-mask-kor")
+
+
 def test_a_file_of_one_broken_object_says_what_broke(tmp_path):
     path = tmp_path / "rows.json"
     path.write_text('{"rows": [1, 2')

@@ -11,14 +11,19 @@ import typer
 from moduformer.cli import standard_input
 from moduformer.cli.output import grid, result, say
 from moduformer.cli.output import line as print_line
-from moduformer.cli.tasks import CLASSIFY, commands_of, task_of
+from moduformer.cli.tasks import CLASSIFY, commands_of, task_of, trained
 
 if TYPE_CHECKING:
     from moduformer.tasks.text_classifier import TextClassifier
 
 
 def predict(
-    folder: Annotated[Path, typer.Argument(help="Folder that `moduformer train` wrote.", metavar="DIR")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder that `moduformer train` wrote, or the name of a model of the package.", metavar="DIR"
+        ),
+    ],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to classify.", metavar="TEXT")] = None,
     file: Annotated[
         str | None, typer.Option(help="File of texts: a table, or .txt with one a line; - for standard input.")
@@ -31,6 +36,7 @@ def predict(
     """Label texts: one JSON line a text, with the label, its score and the scores of all labels."""
     if bool(texts) == bool(file):
         raise typer.BadParameter("give texts, or --file with a file of texts")
+    folder = trained(folder)
     task = task_of(folder)
     if task != CLASSIFY:
         given = {"texts": texts, "file": file, "text": text, "pair": pair, "windows": windows, "device": device}
@@ -127,7 +133,12 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="Folder that `moduformer train` wrote.", metavar="DIR")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder that `moduformer train` wrote, or the name of a model of the package.", metavar="DIR"
+        ),
+    ],
     data: Annotated[str, typer.Argument(help="File with texts and labels.")],
     text: Annotated[str | None, typer.Option(help="Column of texts.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="Column of labels.")] = None,
@@ -136,6 +147,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a trained folder on a file: metrics, confusion matrix, worst errors."""
+    folder = trained(folder)
     task = task_of(folder)
     if task != CLASSIFY:
         commands = commands_of(task)

@@ -84,6 +84,13 @@ def commands_of(task: str) -> TaskCommands:
     return cast(TaskCommands, importlib.import_module(OTHERS[task]))
 
 
+def trained(folder: Path) -> Path:
+    """The folder that was meant: one that is there, or that of a model of the package, by its name."""
+    from moduformer.sources.bundled import bundled
+
+    return folder if folder.exists() else bundled().get(str(folder), folder)
+
+
 def task_of(folder: Path) -> str:
     """The task that a folder was trained for, by its settings or by the class that its config names."""
     for name in ("settings.json", "config.json"):

@@ -22,6 +22,10 @@ def _are_numbers(strings: Sequence[str]) -> bool:
     return all(re.fullmatch(r"\s*[+-]?[\d.,]+\s*", text) for text in strings if text)
 
 
+def _holds_lists(values: Sequence[Any]) -> bool:
+    return any(hasattr(value, "__len__") and not isinstance(value, str | bytes | dict) for value in values)
+
+
 def guess_text_column(table: Table, taken: Collection[str] = ()) -> str:
     """The column of texts: by its name, else the column of strings with the longest ones.
 
@@ -42,9 +46,11 @@ def guess_text_column(table: Table, taken: Collection[str] = ()) -> str:
         if name not in LABEL_NAMES and strings and len(strings) * 2 >= len(values) and not _are_numbers(strings):
             lengths[column] = sum(map(len, strings)) / len(strings)
     if not lengths:
-        raise DataError(
-            f"{table.name}: no column holds texts; it has: {', '.join(table.columns)}. Name the text column"
-        )
+        split = next((name for name in table.columns if _holds_lists(table.frame[name].head(_SAMPLE).tolist())), None)
+        todo = "Name the text column"
+        if split is not None:
+            todo = f"{split!r} holds lists; words and their tags are for --task tag"
+        raise DataError(f"{table.name}: no column holds texts; it has: {', '.join(table.columns)}. {todo}")
     return max(lengths, key=lambda column: lengths[column])
 
 

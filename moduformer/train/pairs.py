@@ -226,7 +226,8 @@ def _columns(table: Table, source: str | None, target: str | None, notes: list[s
         free = [name for name in both if name not in (source, target)]
         if len(both) != 2 or (source is None) + (target is None) != len(free):
             raise DataError(
-                f"{table.name}: which columns are source and target? name them. Columns: {', '.join(table.columns)}"
+                f"{table.name}: which columns are source and target? Name them, with --text and --label on the command "
+                f"line. Columns: {', '.join(table.columns)}"
             )
         first, second = source or free[0], target or free[-1]
     notes.append(f"columns guessed: source {first!r}, target {second!r}")

@@ -374,7 +374,11 @@ def _guessed(table: Table, what: str, names: Sequence[str]) -> str:
     found = _first(table, names)
     if found is None:
         shown = ", ".join(map(repr, table.columns[:20]))
-        raise DataError(f"{table.name}: which column holds the {what} cannot be told; name it. It has {shown}")
+        option = {"question": "--pair", "context": "--text", "answers": "--label"}[what]
+        raise DataError(
+            f"{table.name}: which column holds the {what} cannot be told; name it, with {option} on the command line. "
+            f"It has {shown}"
+        )
     return found
 
 

@@ -178,6 +178,7 @@ def _from_columns(path: Path, text: str | None, label: str | None) -> TaggedExam
         whole = characters and all(len(word) == 1 for word in words)
         gathered.add("".join(words) if whole else words, tags, number, line)
     gathered.read = found.read
+    gathered.how = " as lines of a word and its tag"
     return gathered.examples()
 
 
@@ -248,6 +249,7 @@ class _Gathered:
         self.has_lines = has_lines
         self.given: list[tuple[Any, Any]] = []
         self.mended: list[str] = []
+        self.how = ""
 
     def add(self, value: Any, tags: Any, row: int, line: int | None) -> None:
         """A row: words and tags, a text and a tag for each character, or a text and spans."""
@@ -318,7 +320,7 @@ class _Gathered:
         self.refused.sort(key=lambda bad: bad.row)
         if not made:
             why = f": {self.refused[0].where()}: {self.refused[0].reason}" if self.refused else ""
-            raise DataError(f"{self.name}: none of its {self.read} rows can be used{why}")
+            raise DataError(f"{self.name}: none of its {self.read} rows can be used{self.how}{why}")
         split = [words is not None for (_, _, words, _), _, _ in made]
         if any(split) != all(split):
             raise DataError(f"{self.name}: some rows are words with tags and some texts with spans; give one kind")
