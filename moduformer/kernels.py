@@ -19,6 +19,10 @@ from torch import Tensor
 from moduformer.batch import Rows
 from moduformer.mask import Causal, Rule
 
+SHORT = 64
+"""Rows of at most so many keys are attended to by plain matrix products when nothing is learned: on a CPU the fused
+kernel, which saves memory where rows are long, takes up to twice as long for them."""
+
 MAX_PADDING = 0.2
 """A padded group may hold this share of padding; beyond it, a kernel call of its own is cheaper."""
 
@@ -231,8 +235,10 @@ def attend(scores: Scores) -> Tensor:
         return attend_explicitly(scores, lambda found: found)
     out = []
     for number, (group, q, k, v, mask, bias) in enumerate(_parts(scores)):
+        short = _is_short(group, q, k, scores.dropout)
         causal = (
-            type(scores.rule) is Causal
+            not short
+            and type(scores.rule) is Causal
             and bias is None
             and group.queries == group.keys
             and group.queries > 1
@@ -248,19 +254,37 @@ def attend(scores: Scores) -> Tensor:
             added = (
                 scores.layout.added(scores.rule, q.dtype)[number] if bias is None else _additive(mask, bias, q.dtype)
             )
-        with torch.autocast("cpu", enabled=False) if mixed else nullcontext():
-            result = F.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=added,
-                dropout_p=scores.dropout,
-                is_causal=causal,
-                scale=scores.scale,
-                enable_gqa=q.shape[1] != k.shape[1],
-            )
+        if short:
+            logits = (q * scores.scale) @ k.transpose(-1, -2)
+            result = (logits if added is None else logits.add_(added)).softmax(-1) @ v
+        else:
+            with torch.autocast("cpu", enabled=False) if mixed else nullcontext():
+                result = F.scaled_dot_product_attention(
+                    q,
+                    k,
+                    v,
+                    attn_mask=added,
+                    dropout_p=scores.dropout,
+                    is_causal=causal,
+                    scale=scores.scale,
+                    enable_gqa=q.shape[1] != k.shape[1],
+                )
         out.append(gather(result.transpose(1, 2), group.query_padding))
     return out[0] if len(out) == 1 else torch.cat(out)
+
+
+def _is_short(group: Group, q: Tensor, k: Tensor, dropout: float) -> bool:
+    """Whether plain products are faster than the fused kernel, see `SHORT`."""
+    return (
+        1 < group.queries <= SHORT
+        and group.keys <= SHORT
+        and q.shape[1] == k.shape[1]
+        and q.device.type == "cpu"
+        and q.dtype in (torch.float32, torch.float64)
+        and not dropout
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 def weights(scores: Scores) -> list[Tensor]:

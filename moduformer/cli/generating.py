@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,6 @@ from moduformer.cli.output import line, result, say
 
 if TYPE_CHECKING:
     from moduformer.generate.text import Generated
-    from moduformer.model import Model as LoadedModel
 
 Model = Annotated[str, typer.Option(help="Folder, .gguf file, hub id, or smollm2.")]
 Temperature = Annotated[float | None, typer.Option(min=0, help="Chance: 0 always takes the most probable token.")]
@@ -92,8 +90,9 @@ def generate(
     if json_schema is not None:
         settings["json_schema"] = _read(json_schema)
     from moduformer.loading import load
+    from moduformer.quantize import prepare
 
-    loaded = _packed(load(model, device=device, quantization=quantization))
+    loaded = prepare(load(model, device=device, quantization=quantization))
     begin = time.perf_counter()
     echo = "" if as_chat or loaded.encoder is not None else text
     emit = _Echoing(echo) if live else None
@@ -119,17 +118,6 @@ def generate(
     say(_speed(found, seconds))
 
 
-def _packed(model: LoadedModel) -> LoadedModel:
-    """The model with its float weights laid out for this processor, where it can; nothing else is done with it here."""
-    from moduformer.errors import SpecError
-    from moduformer.quantize import quantize
-
-    if model.quantization is None and model.device.type == "cpu" and str(model.dtype) == "torch.float32":
-        with suppress(SpecError):
-            return quantize(model, "float32", heads="float32")
-    return model
-
-
 def chat(
     model: Model = "smollm2",
     system: Annotated[str | None, typer.Option(help="What the model is told first.")] = None,
@@ -151,8 +139,9 @@ def chat(
     from moduformer.errors import TextError
     from moduformer.generate.chat import Chat
     from moduformer.loading import load
+    from moduformer.quantize import prepare
 
-    loaded = _packed(load(model, device=device, quantization=quantization))
+    loaded = prepare(load(model, device=device, quantization=quantization))
     talk = Chat(loaded, system, **settings)
     talks = sys.stdin.isatty()
     if talks:

@@ -18,6 +18,7 @@ from moduformer.hosted.generation import HostedGeneration
 from moduformer.loading import load
 from moduformer.model import Model
 from moduformer.pipelines.pipeline import Pipeline
+from moduformer.quantize import prepare
 from moduformer.text.tokenizer import Tokenizer
 
 _log = logging.getLogger("moduformer")
@@ -97,8 +98,9 @@ def pipeline(
     Arguments:
         task: such as "text-classification"; "sentiment-analysis", "ner" and "translation_en_to_de" are understood. None
             takes the task of the model's head.
-        model: a folder, a hub id, an alias, or a loaded model; None takes the task's default and says which. A model
-            behind an interface is "openai:gpt-4" and the like, and what comes is a `HostedGeneration`.
+        model: a folder, a hub id, an alias, or a loaded model; None takes the task's default and says which. What is
+            loaded here is laid out for running (see `quantize.prepare`), a loaded model stays as it is. A model behind
+            an interface is "openai:gpt-4" and the like, and what comes is a `HostedGeneration`.
         tokenizer: where it is not in the model's folder: a folder, a hub id, or a loaded tokenizer.
         device: "cpu", "cuda", a number of a GPU, or -1 for the CPU.
         batch_size: inputs taken from a stream together. Speed does not depend on it: batches are cut by tokens.
@@ -116,6 +118,7 @@ def pipeline(
         raise PipelineError("config=... is not taken; the model's own config.json says what it is")
     for name in ("feature_extractor", "image_processor", "processor", "use_fast", "framework", "use_auth_token"):
         options.pop(name, None)
+    owned = not isinstance(model, Model)
     if task is None:
         model, task = _with_its_task(model)
     name, languages = _named(task)
@@ -133,7 +136,7 @@ def pipeline(
         model = model.to(place)
     if languages is not None:
         options = {"src_lang": languages[0], "tgt_lang": languages[1], **options}
-    made = kind(model, _tokenizer(tokenizer), batch_size, **options)
+    made = kind(prepare(model) if owned else model, _tokenizer(tokenizer), batch_size, **options)
     if note is not None:
         made.notes.insert(0, note)
         _log.warning(note)

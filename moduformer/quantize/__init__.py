@@ -2,7 +2,7 @@
 
 from moduformer.quantize.linear import CodedLinear, Int4Linear, Int8Linear
 from moduformer.quantize.packed import Float16Linear, Float32Linear, PackedLinear
-from moduformer.quantize.quantization import LAYERS, SCHEMES, Quantization, quantize, unpacked
+from moduformer.quantize.quantization import LAYERS, SCHEMES, Quantization, prepare, quantize, unpacked
 
 __all__ = [
     "LAYERS",
@@ -14,6 +14,7 @@ __all__ = [
     "Int8Linear",
     "PackedLinear",
     "Quantization",
+    "prepare",
     "quantize",
     "unpacked",
 ]

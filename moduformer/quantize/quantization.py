@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,6 +96,18 @@ def quantize(model: Model, scheme: str = "int8", *, heads: str | None = None, gr
         parameter.requires_grad_(False)
     model.quantization = Quantization(scheme, heads, group, layers)
     return model.eval()
+
+
+def prepare(model: Model) -> Model:
+    """A model that will only run: its float32 weights laid out for this processor, in place, where it has a layout.
+
+    Nothing is rounded. Models that are packed already, are elsewhere than on the CPU or of another type stay as they
+    are. See `quantize` for what a packed model cannot do.
+    """
+    if model.quantization is None and model.device.type == "cpu" and model.dtype == torch.float32:
+        with suppress(SpecError):
+            return quantize(model, "float32", heads="float32")
+    return model
 
 
 def unpacked(model: Model) -> Model:

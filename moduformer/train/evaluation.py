@@ -14,7 +14,7 @@ from moduformer.train.batching import evaluation_batches
 from moduformer.train.encoded import Encoded
 from moduformer.train.objectives import Objective
 
-TOKENS = 4096
+TOKENS = 2048
 """Tokens a batch: large enough to keep every core busy, small enough for any memory."""
 
 

@@ -14,7 +14,9 @@ class Ours(Decoder):
 
     def __init__(self, scheme: str | None = None, heads: str | None = None, dtype: str = "float32") -> None:
         self.scheme, self.heads, self.dtype = scheme, heads, dtype
-        self.name = f"moduformer {scheme or dtype}{f', logits {heads}' if heads else ''}"
+        packed = ", packed" if scheme == "float32" else ""
+        beside = f", logits {heads}" if heads not in (None, scheme) else ""
+        self.name = f"moduformer {scheme or dtype}{packed}{beside}"
 
     def prepare(self, work: DecoderWork) -> None:
         """Loads, and quantises where asked."""

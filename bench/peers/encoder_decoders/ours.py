@@ -21,10 +21,10 @@ class Ours(Translator):
         import torch
 
         import moduformer as mf
-        from moduformer.quantize import quantize
+        from moduformer.quantize import prepare, quantize
 
         torch.set_num_threads(work.threads)
-        self._model = mf.load(work.folder)
+        self._model = prepare(mf.load(work.folder)) if self.scheme is None else mf.load(work.folder)
         if self.scheme:
             quantize(self._model, self.scheme, heads=self.scheme)
 

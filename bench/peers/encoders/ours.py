@@ -25,12 +25,9 @@ class Ours(Encoder):
         import torch
 
         import moduformer as mf
-        from moduformer.quantize import quantize
 
         torch.set_num_threads(work.threads)
-        model = mf.load(work.folder)
-        if self.scheme:
-            quantize(model, self.scheme)
+        model = mf.load(work.folder, quantization=self.scheme) if self.scheme else work.folder
         self._pipeline = mf.pipeline("feature-extraction", model)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
