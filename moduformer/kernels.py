@@ -20,8 +20,8 @@ from moduformer.batch import Rows
 from moduformer.mask import Causal, Rule
 
 SHORT = 64
-"""Rows of at most so many keys are attended to by plain matrix products when nothing is learned: on a CPU the fused
-kernel, which saves memory where rows are long, takes up to twice as long for them."""
+"""Rows of at most so many keys are attended to by plain matrix products: on a CPU the fused kernel, which saves memory
+where rows are long, takes about twice as long for them, backward too."""
 
 MAX_PADDING = 0.2
 """A padded group may hold this share of padding; beyond it, a kernel call of its own is cheaper."""
@@ -234,8 +234,13 @@ def attend(scores: Scores) -> Tensor:
     if scores.softcap is not None:  # The fused kernel has no place for it.
         return attend_explicitly(scores, lambda found: found)
     out = []
+    # PyTorch's backward kernels are several times slower in bfloat16 than in float32 on CPU.
+    mixed = scores.q.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     for number, (group, q, k, v, mask, bias) in enumerate(_parts(scores)):
+        if mixed:
+            q, k, v = q.float(), k.float(), v.float()
         short = _is_short(group, q, k, scores.dropout)
+        # Positions rise along a row, holes or not; and padded keys lie after every real query, so they are hidden too.
         causal = (
             not short
             and type(scores.rule) is Causal
@@ -245,20 +250,16 @@ def attend(scores: Scores) -> Tensor:
             and group.slots is None
             and scores.layout.queries is scores.layout.keys
         )
-        # Positions rise along a row, holes or not; and padded keys lie after every real query, so they are hidden too.
-        mixed = q.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        if mixed:  # PyTorch's backward kernel is several times slower in bfloat16 than in float32 on CPU.
-            q, k, v = q.float(), k.float(), v.float()
         added = None
         if not causal:
             added = (
                 scores.layout.added(scores.rule, q.dtype)[number] if bias is None else _additive(mask, bias, q.dtype)
             )
-        if short:
-            logits = (q * scores.scale) @ k.transpose(-1, -2)
-            result = (logits if added is None else logits.add_(added)).softmax(-1) @ v
-        else:
-            with torch.autocast("cpu", enabled=False) if mixed else nullcontext():
+        with torch.autocast("cpu", enabled=False) if mixed else nullcontext():
+            if short:
+                logits = (q * scores.scale) @ k.transpose(-1, -2)
+                result = (logits if added is None else logits.add_(added)).softmax(-1) @ v
+            else:
                 result = F.scaled_dot_product_attention(
                     q,
                     k,
@@ -282,8 +283,6 @@ def _is_short(group: Group, q: Tensor, k: Tensor, dropout: float) -> bool:
         and q.device.type == "cpu"
         and q.dtype in (torch.float32, torch.float64)
         and not dropout
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
     )
 
 

@@ -203,6 +203,16 @@ def test_a_setting_without_effect_is_said(writer):
     assert "--top-p has no effect" in run.stderr
 
 
+def test_an_unknown_quantization_is_named_and_known_ones_write(writer):
+    refused(invoke("generate", "x", "--model", writer, "--quantization", "int3"), "int3", "float32")
+    wanted = invoke("generate", "x", "--model", writer, "--max-new-tokens", 3, "--temperature", 0)
+    for scheme in ("float32", "float16"):
+        run = invoke(
+            "generate", "x", "--model", writer, "--max-new-tokens", 3, "--temperature", 0, "--quantization", scheme
+        )
+        assert (run.exit_code, run.stdout) == (0, wanted.stdout)
+
+
 @pytest.mark.parametrize("content", [b"", b'{"type":', b"\xff\xfe{}", None])
 def test_a_schema_that_cannot_be_read_is_named(writer, tmp_path, content):
     path = tmp_path / "schema.json"

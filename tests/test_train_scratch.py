@@ -38,13 +38,13 @@ def test_it_learns_to_reverse_and_survives_saving(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     size = Size(layers=1, d_model=48, d_ff=96, heads=4, dropout=0.0, vocab=24)
     model, history = train_translation(
-        reversals(1500, 0), size, steps=450, batch_tokens=512, warmup=100, learning_rate=4e-3, label_smoothing=0.0
+        reversals(1500, 0), size, steps=600, batch_tokens=512, warmup=100, learning_rate=4e-3, label_smoothing=0.0
     )
     held_out = reversals(60, 1)
     answers = translate(model, [source for source, _ in held_out], 16)
     right = sum(answer == wanted for answer, (_, wanted) in zip(answers, held_out))
     assert right >= 54, (right, answers[:3], held_out[:3])
-    assert history.total_steps == 450
+    assert history.total_steps == 600
 
     again = load_checkpoint(model.save(tmp_path))
     for name, parameter in model.named_parameters():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moduformer import architecture
 from moduformer.blocks.attention import Attention, CrossAttention, Pass
 from moduformer.blocks.disentangled import DisentangledAttention
+from moduformer.blocks.dropout import dropout
 from moduformer.blocks.experts import MixtureOfExperts
 from moduformer.blocks.feed_forward import FeedForward
 from moduformer.blocks.gated_cross_attention import GatedCrossAttention
@@ -110,7 +110,7 @@ class Block(nn.Module):
         return getattr(self, f"{part}_norm_{slot}")(hidden) if slot in self.settings.norm_at else hidden
 
     def _dropout(self, hidden: Tensor) -> Tensor:
-        return F.dropout(hidden, self.settings.dropout) if self.training else hidden
+        return dropout(hidden, self.settings.dropout, self.training)
 
 
 def _see(run: Pass, name: str, value: Tensor) -> Tensor:

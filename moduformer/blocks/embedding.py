@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from moduformer import architecture
 from moduformer.architecture import LearnedPositions, Sinusoids
 from moduformer.batch import Batch
+from moduformer.blocks.dropout import dropout
 from moduformer.blocks.norm import Norm
 from moduformer.blocks.position import sinusoids
 from moduformer.errors import TextError
@@ -72,7 +73,7 @@ class Embedding(nn.Module):
             hidden = self.projection(hidden)
         if self.norm is not None:
             hidden = self.norm(hidden)
-        hidden = F.dropout(hidden, settings.dropout, self.training)
+        hidden = dropout(hidden, settings.dropout, self.training)
         if settings.projected == "normed" and self.projection is not None:
             hidden = self.projection(hidden)
         return hidden

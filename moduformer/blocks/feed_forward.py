@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moduformer import architecture
 from moduformer.batch import Rows
 from moduformer.blocks.activation import ACTIVATIONS
+from moduformer.blocks.dropout import dropout
 from moduformer.blocks.linear import FusedLinear
 from moduformer.blocks.norm import Norm
 
@@ -34,4 +34,4 @@ class FeedForward(nn.Module):
             inner = self.activation(inner)
         if self.norm is not None:
             inner = self.norm(inner)
-        return self.down(F.dropout(inner, self.settings.dropout, self.training))
+        return self.down(dropout(inner, self.settings.dropout, self.training))
