@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,18 @@ def expanded(tables: list[str]) -> list[str]:
     return [name for each in tables for name in (NAMES if each == "all" else (each,))]
 
 
+def spelled(name: str, words: list[str]) -> str:
+    """The command that makes one table, without where this machine keeps files; of other paths, the last two parts."""
+    kept: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word in ("--kept", "--out"):
+            next(left, None)
+        elif word not in (*NAMES, "all", "page") and not word.startswith(("--kept=", "--out=")):
+            kept.append("/".join(Path(word).parts[-2:]) if Path(word).is_absolute() else word)
+    return shlex.join(["python", "-m", "bench", name, *kept])
+
+
 def measure(name: str, options: argparse.Namespace, words: list[str]) -> dict[str, Any]:
     """Runs one table and returns its results as data."""
     chosen = table(name)
@@ -74,9 +87,7 @@ def measure(name: str, options: argparse.Namespace, words: list[str]) -> dict[st
     facts = {
         "table": name,
         "reference": reference,
-        "command": " ".join(
-            ["python -m bench", name, *(word for word in words if word not in (*NAMES, "all", "page"))]
-        ),
+        "command": spelled(name, words),
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "threads": options.threads,

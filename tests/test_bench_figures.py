@@ -95,3 +95,21 @@ def test_contenders_of_a_table_have_names_of_their_own(name):
     names = [contender.name for contender in table(name).contenders]
     assert len(set(names)) == len(names)
     assert any(name.startswith("moduformer") for name in names)
+
+
+def test_a_command_is_written_down_without_places_of_this_machine():
+    from bench.__main__ import spelled
+
+    words = [
+        "encoder",
+        "decoder",
+        "--kept",
+        "/a/b",
+        "--new",
+        "64",
+        "--only",
+        "sdpa float32",
+        "--data",
+        "/x/y/data/t.csv",
+    ]
+    assert spelled("decoder", words) == "python -m bench decoder --new 64 --only 'sdpa float32' --data data/t.csv"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from moduformer.model import Model
 from moduformer.pipelines.pipeline import Pipeline, text_of
 from moduformer.pipelines.token_windows import TokenRun, token_runs, tokenizing
 from moduformer.pipelines.windowing import windower
+from moduformer.text.tokenizer import Tokenizer
 from moduformer.train.batching import evaluation_batches
 from moduformer.train.encoded import Encoded
 from moduformer.train.evaluation import TOKENS, batch_of
@@ -60,17 +61,31 @@ class Features:
 
     Attributes:
         vectors: float32 `[tokens, dim]`; `[dim]` where pooled.
-        tokens: the text's tokens, special ones included.
-        offsets: first and last + 1 character of each token in the text; (0, 0) for special tokens.
-        windows: how many windows the text was read in; each token's vector is of the one with most context.
-        truncated: whether some of the text was not read.
     """
 
     vectors: np.ndarray
-    tokens: list[str]
-    offsets: list[tuple[int, int]]
-    windows: int
-    truncated: bool
+    run: TokenRun = field(repr=False)
+    tokenizer: Tokenizer = field(repr=False)
+
+    @property
+    def tokens(self) -> list[str]:
+        """The text's tokens, special ones included; spelled when somebody looks."""
+        return [self.tokenizer.id_to_token(number) or "" for number in self.run.ids.tolist()]
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """First and last + 1 character of each token in the text; (0, 0) for special tokens."""
+        return self.run.offsets
+
+    @property
+    def windows(self) -> int:
+        """How many windows the text was read in; each token's vector is of the one with most context."""
+        return len(self.run.rows)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether some of the text was not read."""
+        return self.run.truncated
 
 
 class FeatureExtraction(Pipeline[str, Features, FeatureOptions]):
@@ -99,7 +114,8 @@ class FeatureExtraction(Pipeline[str, Features, FeatureOptions]):
             for run, found in zip(group, vectors):
                 if options.normalize:
                     found = found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-12)
-                yield Features(found, self._spelled(run), run.offsets, len(run.rows), run.truncated)
+                assert self.tokenizer is not None
+                yield Features(found, run, self.tokenizer)
 
     def shape(self, found: Features, options: FeatureOptions) -> Any:
         """`[1][tokens][dim]`, or `[dim]` where pooled."""
@@ -114,10 +130,6 @@ class FeatureExtraction(Pipeline[str, Features, FeatureOptions]):
             "windows": found.windows,
             "truncated": found.truncated,
         }
-
-    def _spelled(self, run: TokenRun) -> list[str]:
-        assert self.tokenizer is not None
-        return [self.tokenizer.id_to_token(number) or "" for number in run.ids.tolist()]
 
 
 def _groups(runs: Sequence[TokenRun]) -> Iterator[list[TokenRun]]:
