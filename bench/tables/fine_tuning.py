@@ -18,7 +18,7 @@ class FineTuningTable(Table[TrainerWork]):
     title = "Fine-tuning: all-MiniLM-L6-v2, one epoch, batches of 32, ragged texts"
     about = (
         "Seconds count from the texts to the trained classifier: loading, tokenising and one epoch of AdamW. What is "
-        "learnt differs in the order of rows alone; accuracy on texts held out shows that both learn. `lora` trains "
+        "learnt differs in the order of rows alone; accuracy on texts held out stands beside it. `lora` trains "
         "low-rank adapters, `features` a linear head on the frozen encoder."
     )
     work_type = TrainerWork
