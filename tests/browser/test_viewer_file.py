@@ -114,8 +114,6 @@ def test_a_file_tells_the_parts_of_a_score_as_the_model_does(tmp_path, tab, kind
     for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
         page.keyboard.press(key)
     page.wait_for_selector(".mf-dimensions li")
-    told = page.locator(".mf-pair p").first.inner_text().replace("−", "-")
-    numbers = [float(number) for number in re.findall(r"-?\d+\.\d+", told)]
     wanted = one.pair(attention, 1, 1, 1, 1)
     parts = [
         sum(wanted["products"]),
@@ -123,6 +121,13 @@ def test_a_file_tells_the_parts_of_a_score_as_the_model_does(tmp_path, tab, kind
         *([wanted["added"]] if wanted["added"] else []),
         wanted["weight"],
     ]
+    numbers: list[float] = []
+    for _ in range(50):  # The words follow the keys a moment later.
+        told = page.locator(".mf-pair p").first.inner_text().replace("−", "-")
+        numbers = [float(number) for number in re.findall(r"-?\d+\.\d+", told)]
+        if numbers == pytest.approx(parts, abs=0.02):
+            break
+        page.wait_for_timeout(100)
     assert numbers == pytest.approx(parts, abs=0.02)
 
 
