@@ -120,5 +120,7 @@ def _adapted(folder: Path, task: str | None, dtype: torch.dtype) -> Model:
     assert model.origin is not None
     if "problem_type" in config:
         model.origin.config["problem_type"] = config["problem_type"]
-    model.notes = [f"low-rank adapters merged into {base}", *model.notes]
+    # The head that was new to the base is the adapters' own by now.
+    notes = [note for note in model.notes if not note.startswith("a new head was drawn")]
+    model.notes = [f"low-rank adapters merged into {base}", *notes]
     return model

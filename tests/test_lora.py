@@ -319,6 +319,7 @@ def test_a_folder_of_adapters_loads_as_the_model_they_make(adapted, examples):
     assert loaded.labels == ("no", "maybe", "yes")
     assert torch.allclose(predict(loaded, examples), predict(model, examples), atol=1e-5)
     assert any("low-rank adapters merged into" in note for note in loaded.notes)
+    assert not any("at random" in note for note in loaded.notes)
 
 
 def test_adapters_that_are_not_all_there_are_refused(adapted):
