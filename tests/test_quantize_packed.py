@@ -1,5 +1,7 @@
 """Packed float layers: the same numbers, faster; whole models, their files, and what they refuse."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from core_models import SPECS, randomise
@@ -65,6 +67,17 @@ def test_unpacking_gives_the_same_bits(name):
     for key, parameter in wanted.items():
         assert torch.equal(found[key], parameter), key
     floats.train()
+
+
+def test_a_part_without_a_bias_gets_none_back():
+    spec = SPECS["bert"]
+    block = spec.encoder.pattern[0]
+    without = replace(block, attention=replace(block.attention, key_bias=False))
+    spec = replace(spec, encoder=replace(spec.encoder, pattern=(without,)))
+    model = randomise(mf.build(spec), 4).eval()
+    wanted = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for name, parameter in unpacked(quantize(model, "float32")).named_parameters():
+        assert torch.equal(parameter, wanted[name]), name
 
 
 def test_saving_writes_a_checkpoint_that_every_program_reads(tmp_path):
