@@ -5,22 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from core_models import SPECS, randomise
+from test_quantize_files import run
 from torch import nn
 
 import moduformer as mf
-from moduformer.batch import Batch
 from moduformer.errors import CheckpointError, SpecError, TrainingError
 from moduformer.quantize import Float16Linear, Float32Linear, packed, quantize, unpacked
-
-TEXTS = [[5, 6, 7, 8, 9, 3, 2], [3, 4], [11, 12, 13], [7]]
-
-
-def run(model):
-    batch = Batch.from_lists(TEXTS)
-    both = model.encoder is not None and model.decoder is not None
-    with torch.no_grad():
-        states = model.run(batch, Batch.from_lists(TEXTS, order=batch.order) if both else None)
-    return [states.hidden, *states.heads.values()]
 
 
 def model_of(name):
