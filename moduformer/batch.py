@@ -56,17 +56,17 @@ class Rows:
     @cached_property
     def starts(self) -> Tensor:
         """Where each row begins in the flat run, `[rows]`."""
-        return self._lengths.cumsum(0) - self._lengths
+        return self.sizes.cumsum(0) - self.sizes
 
     @cached_property
     def ends(self) -> Tensor:
         """The last token of each row in the flat run, `[rows]`."""
-        return self._lengths.cumsum(0) - 1
+        return self.sizes.cumsum(0) - 1
 
     @cached_property
     def row_of(self) -> Tensor:
         """The row number of every token, `[tokens]`."""
-        return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.positions.device), self._lengths)
+        return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.positions.device), self.sizes)
 
     def places(self, chosen: Sequence[int]) -> Tensor:
         """Where the tokens of some rows lie in the flat run, row after row, `[their tokens]`."""
@@ -75,7 +75,8 @@ class Rows:
         return torch.cat(runs).to(self.positions.device)
 
     @cached_property
-    def _lengths(self) -> Tensor:
+    def sizes(self) -> Tensor:
+        """`lengths` as a tensor, `[rows]`."""
         return torch.tensor(self.lengths, device=self.positions.device)
 
 

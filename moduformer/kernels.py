@@ -10,18 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moduformer import native
 from moduformer.batch import Rows
 from moduformer.mask import Causal, Rule
 
 SHORT = 64
 """Rows of at most so many keys are attended to by plain matrix products: on a CPU the fused kernel, which saves memory
 where rows are long, takes about twice as long for them, backward too."""
+
+COMPILED = 512
+"""Rows of at most so many keys are read by the compiled kernel, where there is one; above, the fused kernel's blocks
+pay. See `native`."""
 
 MAX_PADDING = 0.2
 """A padded group may hold this share of padding; beyond it, a kernel call of its own is cheaper."""
@@ -59,13 +65,14 @@ class Layout:
 
     queries: Rows
     keys: Rows
-    groups: tuple[Group, ...] = ()
+    given: tuple[Group, ...] = ()
     _masks: dict[Rule, list[Tensor | None]] = field(default_factory=dict)
     _added: dict[tuple[Rule, torch.dtype], list[Tensor | None]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if not self.groups:
-            self.groups = tuple(_group(self.queries, self.keys))
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Rows that are served together, in order: those given, such as a cache's, else rows of about one length."""
+        return self.given or tuple(_group(self.queries, self.keys))
 
     @property
     def query_splits(self) -> list[int]:
@@ -231,6 +238,11 @@ class Scores:
 
 def attend(scores: Scores) -> Tensor:
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) for every row; `[query tokens, heads, head_dim]`."""
+    if _is_plain(scores) and native.available():
+        queries, keys = scores.layout.queries, scores.layout.keys
+        among, against = (queries.starts, queries.sizes), (keys.starts, keys.sizes)
+        q, k, v = scores.q, scores.k, scores.v
+        return native.attend_rows(q, k, v, among, against, scores.scale, type(scores.rule) is Causal)
     if scores.softcap is not None:  # The fused kernel has no place for it.
         return attend_explicitly(scores, lambda found: found)
     out = []
@@ -272,6 +284,24 @@ def attend(scores: Scores) -> Tensor:
                 )
         out.append(gather(result.transpose(1, 2), group.query_padding))
     return out[0] if len(out) == 1 else torch.cat(out)
+
+
+def _is_plain(scores: Scores) -> bool:
+    """Whether nothing but rows of new tokens meet, without a gradient: what the compiled kernel is for."""
+    layout, tensors = scores.layout, (scores.q, scores.k, scores.v)
+    return (
+        not layout.given
+        and scores.bias is None
+        and scores.softcap is None
+        and not scores.dropout
+        and (type(scores.rule) is Rule or (type(scores.rule) is Causal and layout.queries is layout.keys))
+        and min(layout.keys.lengths) > 0
+        and max(layout.keys.lengths) <= COMPILED
+        and not (torch.is_grad_enabled() and any(part.requires_grad for part in tensors))
+        and all(part.dtype == torch.float32 and part.device.type == "cpu" for part in tensors)
+        and all(part.stride(2) == 1 and part.stride(1) == part.shape[2] for part in tensors)
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 def _is_short(group: Group, q: Tensor, k: Tensor, dropout: float) -> bool:

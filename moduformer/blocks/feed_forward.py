@@ -8,7 +8,7 @@ from moduformer import architecture
 from moduformer.batch import Rows
 from moduformer.blocks.activation import ACTIVATIONS
 from moduformer.blocks.dropout import dropout
-from moduformer.blocks.linear import FusedLinear
+from moduformer.blocks.linear import ActivatingLinear, FusedLinear
 from moduformer.blocks.norm import Norm
 
 
@@ -20,18 +20,19 @@ class FeedForward(nn.Module):
         self.settings = settings
         self.activation = ACTIVATIONS[settings.activation]
         parts = {"gate": settings.width, "value": settings.width} if settings.gated else {"up": settings.width}
-        self.inner = FusedLinear(dim, parts, bias=settings.bias)
+        self.inner: FusedLinear | ActivatingLinear = FusedLinear(dim, parts, bias=settings.bias)
         self.norm = Norm(settings.norm, settings.width) if settings.norm else None
         self.down = nn.Linear(settings.width, dim, bias=settings.bias)
 
     def forward(self, hidden: Tensor, rows: Rows | None = None) -> Tensor:
         """`[tokens, dim]` to the same shape; every token by itself, whatever row it belongs to."""
-        inner = self.inner(hidden)
         if self.settings.gated:
-            gate, value = inner.chunk(2, dim=-1)
+            gate, value = self.inner(hidden).chunk(2, dim=-1)
             inner = self.activation(gate) * value
+        elif isinstance(self.inner, ActivatingLinear):
+            inner = self.inner.activated(hidden, self.settings.activation)
         else:
-            inner = self.activation(inner)
+            inner = self.activation(self.inner(hidden))
         if self.norm is not None:
             inner = self.norm(inner)
         return self.down(dropout(inner, self.settings.dropout, self.training))

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class ActivatingLinear(nn.Module):
+    """A linear layer that can apply an activation to its result on the way out."""
+
+    @abstractmethod
+    def activated(self, hidden: Tensor, activation: str) -> Tensor:
+        """`[..., in]` to the named activation of its product `[..., out]`."""
 
 
 class FusedLinear(nn.Linear):

@@ -10,6 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from moduformer import native
 from moduformer.quantize.packed import PackedLinear
 
 
@@ -85,8 +86,21 @@ class Int8Linear(CodedLinear):
 
     def product(self, hidden: Tensor) -> Tensor:
         """Quantises each token, multiplies integers, scales."""
-        codes, scale, middle = token_codes(hidden.float())
+        return self._scaled(hidden, gelu=False)
+
+    def activated_product(self, hidden: Tensor, activation: str) -> Tensor:
+        """The compiled kernel scales and applies GELU in one step."""
+        if activation == "gelu" and native.available():
+            return self._scaled(hidden, gelu=True)
+        return super().activated_product(hidden, activation)
+
+    def _scaled(self, hidden: Tensor, gelu: bool) -> Tensor:
         multiply = torch._int_mm if integers_are_exact() else _float_product
+        if native.available():
+            codes, scale, middle = native.token_codes(hidden.float())
+            sums = multiply(codes, self.codes.t())
+            return native.scale_product(sums, scale, middle, self.scale, self.sums, self.shift, gelu)
+        codes, scale, middle = token_codes(hidden.float())
         product = multiply(codes, self.codes.t()).float().mul_(self.scale)
         # One element at a time, so that no token's sum is ordered by how many tokens there are.
         return torch.addcmul(self.shift, product, scale).addr_(middle.squeeze(1), self.sums)
@@ -190,7 +204,7 @@ def token_codes(hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _float_product(left: Tensor, right: Tensor) -> Tensor:
-    return left.double() @ right.double()
+    return (left.double() @ right.double()).to(torch.int32)
 
 
 @cache

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from moduformer.blocks.activation import ACTIVATIONS
+from moduformer.blocks.linear import ActivatingLinear
 from moduformer.errors import CheckpointError, SpecError, TrainingError
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(ActivatingLinear):
     """x W' + b with W `[out, in]` laid out for a kernel. It has no parameters: nothing in it can be trained or change
     its type.
 
@@ -46,9 +48,20 @@ class PackedLinear(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """`[..., in]` to `[..., out]`, of the type it was given. Raises `TrainingError` where a gradient is wanted."""
+        return self._around(hidden, self.product)
+
+    def activated(self, hidden: Tensor, activation: str) -> Tensor:
+        """`forward`, then the named activation: with the product where a kernel knows it (`activated_product`)."""
+        return self._around(hidden, lambda tokens: self.activated_product(tokens, activation))
+
+    def activated_product(self, hidden: Tensor, activation: str) -> Tensor:
+        """The activation of `product`."""
+        return ACTIVATIONS[activation](self.product(hidden))
+
+    def _around(self, hidden: Tensor, product: Callable[[Tensor], Tensor]) -> Tensor:
         if hidden.requires_grad and torch.is_grad_enabled():
             raise TrainingError("no gradient passes through a packed layer; take the float model for gradients")
-        return self.product(hidden.reshape(-1, self.in_features)).to(hidden.dtype).unflatten(0, hidden.shape[:-1])
+        return product(hidden.reshape(-1, self.in_features)).to(hidden.dtype).unflatten(0, hidden.shape[:-1])
 
     def extra_repr(self) -> str:
         """As `nn.Linear` shows itself."""
@@ -93,8 +106,21 @@ class Float32Linear(PackedLinear):
 
     def product(self, hidden: Tensor) -> Tensor:
         """oneDNN's product."""
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(hidden.float(), self._packed, self.bias, "none", [], "")
+        return self._pointwise(hidden, "none", "")
+
+    def activated_product(self, hidden: Tensor, activation: str) -> Tensor:
+        """oneDNN applies GELU and ReLU to what it has in its registers."""
+        if activation in ONEDNN:
+            return self._pointwise(hidden, *ONEDNN[activation])
+        return super().activated_product(hidden, activation)
+
+    def _pointwise(self, hidden: Tensor, name: str, form: str) -> Tensor:
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(hidden.float(), self._packed, self.bias, name, [], form)
         return found
+
+
+ONEDNN = {"gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "relu": ("relu", "")}
+"""Activations by their names in oneDNN, and their forms there."""
 
 
 class Float16Linear(PackedLinear):
