@@ -238,10 +238,12 @@ class Scores:
 
 def attend(scores: Scores) -> Tensor:
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) for every row; `[query tokens, heads, head_dim]`."""
-    if _is_plain(scores) and native.available():
-        queries, keys = scores.layout.queries, scores.layout.keys
-        among, against = (queries.starts, queries.sizes), (keys.starts, keys.sizes)
-        q, k, v = scores.q, scores.k, scores.v
+    if _is_compiled(scores):
+        q, k, v, layout = scores.q, scores.k, scores.v, scores.layout
+        if layout.given:
+            added = layout.added(scores.rule, q.dtype)[0]
+            return native.attend_slots(q, k, v, None if added is None else added.contiguous(), scores.scale)
+        among, against = (layout.queries.starts, layout.queries.sizes), (layout.keys.starts, layout.keys.sizes)
         return native.attend_rows(q, k, v, among, against, scores.scale, type(scores.rule) is Causal)
     if scores.softcap is not None:  # The fused kernel has no place for it.
         return attend_explicitly(scores, lambda found: found)
@@ -286,22 +288,25 @@ def attend(scores: Scores) -> Tensor:
     return out[0] if len(out) == 1 else torch.cat(out)
 
 
-def _is_plain(scores: Scores) -> bool:
-    """Whether nothing but rows of new tokens meet, without a gradient: what the compiled kernel is for."""
+def _is_compiled(scores: Scores) -> bool:
+    """Whether a compiled kernel is for this: rows of new tokens, or one new token a row and a cache."""
     layout, tensors = scores.layout, (scores.q, scores.k, scores.v)
-    return (
-        not layout.given
-        and scores.bias is None
-        and scores.softcap is None
-        and not scores.dropout
-        and (type(scores.rule) is Rule or (type(scores.rule) is Causal and layout.queries is layout.keys))
-        and min(layout.keys.lengths) > 0
-        and max(layout.keys.lengths) <= COMPILED
-        and not (torch.is_grad_enabled() and any(part.requires_grad for part in tensors))
-        and all(part.dtype == torch.float32 and part.device.type == "cpu" for part in tensors)
-        and all(part.stride(2) == 1 and part.stride(1) == part.shape[2] for part in tensors)
-        and not torch.is_autocast_enabled("cpu")
-    )
+    if scores.bias is not None or scores.softcap is not None or scores.dropout or not native.serves(*tensors):
+        return False
+    if torch.is_autocast_enabled("cpu") or any(part.stride()[-2:] != (part.shape[-1], 1) for part in tensors):
+        return False
+    if layout.given:
+        group, slot = layout.given[0], scores.k.shape[-2] * scores.k.shape[-1]
+        return (
+            len(layout.given) == 1
+            and group.slots is not None
+            and group.queries == 1
+            and group.query_tokens == group.count
+            and scores.k.stride() == scores.v.stride()
+            and scores.k.stride(1) == slot
+        )
+    alike = type(scores.rule) is Causal and layout.queries is layout.keys
+    return (type(scores.rule) is Rule or alike) and 0 < min(layout.keys.lengths) <= max(layout.keys.lengths) <= COMPILED
 
 
 def _is_short(group: Group, q: Tensor, k: Tensor, dropout: float) -> bool:

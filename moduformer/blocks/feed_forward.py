@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from moduformer import architecture
+from moduformer import architecture, native
 from moduformer.batch import Rows
 from moduformer.blocks.activation import ACTIVATIONS
 from moduformer.blocks.dropout import dropout
@@ -27,8 +27,12 @@ class FeedForward(nn.Module):
     def forward(self, hidden: Tensor, rows: Rows | None = None) -> Tensor:
         """`[tokens, dim]` to the same shape; every token by itself, whatever row it belongs to."""
         if self.settings.gated:
-            gate, value = self.inner(hidden).chunk(2, dim=-1)
-            inner = self.activation(gate) * value
+            both = self.inner(hidden)
+            if self.settings.activation == "silu" and native.serves(both):
+                inner = native.gated_silu(both)
+            else:
+                gate, value = both.chunk(2, dim=-1)
+                inner = self.activation(gate) * value
         elif isinstance(self.inner, ActivatingLinear):
             inner = self.inner.activated(hidden, self.settings.activation)
         else:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moduformer import architecture
+from moduformer import architecture, native
 
 
 class Norm(nn.Module):
@@ -25,4 +25,6 @@ class Norm(nn.Module):
             weight = weight + 1
         if self.settings.kind == "layer":
             return F.layer_norm(hidden, (self.dim,), weight, self.bias, self.settings.eps)
+        if weight is not None and native.serves(hidden, weight):
+            return native.rms_norm(hidden, weight, self.settings.eps)
         return F.rms_norm(hidden, (self.dim,), weight, self.settings.eps)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from moduformer import architecture
+from moduformer import architecture, native
 from moduformer.architecture import DynamicScaling, LinearScaling, Llama3Scaling, YarnScaling
 from moduformer.batch import Rows
 
@@ -31,6 +31,9 @@ def rotary_turns(settings: architecture.Rotary, rows: Rows, dtype: torch.dtype) 
 def rotate(heads: Tensor, turns: Turns, settings: architecture.Rotary) -> Tensor:
     """Turns the first `dim` dimensions of `[tokens, heads, head_dim]`."""
     cos, sin = turns
+    dense = heads.stride(-1) == 1 and heads.stride(-2) == heads.shape[-1]
+    if settings.axes == 1 and dense and native.serves(heads, cos):
+        return native.rotate(heads, cos, sin, neighbours=settings.pairing != "halves")
     turned, rest = heads[..., : settings.dim], heads[..., settings.dim :]
     axis = _pair_axis(settings)
     pairs = (settings.axes, 2, -1) if axis == -2 else (settings.axes, -1, 2)

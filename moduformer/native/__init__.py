@@ -4,6 +4,30 @@ Nothing here is needed: every caller has a way through PyTorch's own operations,
 are float32 tensors on the CPU that no gradient is wanted of.
 """
 
-from moduformer.native.calls import attend_rows, available, scale_product, token_codes
+from moduformer.native.calls import (
+    attend_rows,
+    attend_slots,
+    available,
+    float_linear,
+    gated_silu,
+    int4_linear,
+    int8_linear,
+    multiplies_codes,
+    rms_norm,
+    rotate,
+    serves,
+)
 
-__all__ = ["attend_rows", "available", "scale_product", "token_codes"]
+__all__ = [
+    "attend_rows",
+    "attend_slots",
+    "available",
+    "float_linear",
+    "gated_silu",
+    "int4_linear",
+    "int8_linear",
+    "multiplies_codes",
+    "rms_norm",
+    "rotate",
+    "serves",
+]

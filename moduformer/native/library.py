@@ -1,4 +1,4 @@
-"""The library compiled from `kernels.c`, once for a processor, by the machine's C compiler, and kept in the cache."""
+"""The library compiled from this folder's C files by the machine's own compiler, once a processor, and kept in the cache."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sys
 import tempfile
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import torch
@@ -72,26 +73,32 @@ def _found() -> ctypes.CDLL | str:
 
 def _built(compiler: str, threads: Path) -> Path:
     """The library's file; compiled unless one of the same source, compiler and processor is there and is our own."""
-    source = files("moduformer.native").joinpath("kernels.c").read_text(encoding="utf-8")
+    sources = {part.name: part.read_text(encoding="utf-8") for part in files(__package__).iterdir() if _is_source(part)}
     flags = (*FLAGS, WIDE) if platform.machine() in ("x86_64", "AMD64") else FLAGS
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=SECONDS, check=True).stdout
-    key = hashlib.sha256(repr((source, flags, version, _processor())).encode()).hexdigest()[:24]
+    key = hashlib.sha256(repr((sorted(sources.items()), flags, version, _processor())).encode()).hexdigest()[:24]
     folder = home() / "native"
     target = folder / f"{key}.so"
     if _is_ours(target):
         return target
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as scratch:
-        code, made = Path(scratch) / "kernels.c", Path(scratch) / "kernels.so"
-        code.write_text(source, encoding="utf-8")
+        made = Path(scratch) / "native.so"
+        for name, text in sources.items():
+            (Path(scratch) / name).write_text(text, encoding="utf-8")
+        units = [str(Path(scratch) / name) for name in sorted(sources) if name.endswith(".c")]
         # PyTorch's own OpenMP comes first, so that both share one set of threads.
-        command = [compiler, *flags, str(code), str(threads), "-lm", "-o", str(made)]
+        command = [compiler, *flags, *units, str(threads), "-lm", "-o", str(made)]
         done = subprocess.run(command, capture_output=True, timeout=SECONDS, text=True)
         if done.returncode:
             raise SourceError(done.stderr.strip()[-400:])
         made.chmod(0o600)
         os.replace(made, target)
     return target
+
+
+def _is_source(part: Traversable) -> bool:
+    return part.name.endswith((".c", ".h"))
 
 
 def _is_ours(path: Path) -> bool:

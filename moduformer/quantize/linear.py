@@ -12,6 +12,7 @@ from torch import Tensor
 
 from moduformer import native
 from moduformer.quantize.packed import PackedLinear
+from moduformer.quantize.panels import filled, from_halves, from_panels, from_quads, halves, panels, quads
 
 
 class CodedLinear(PackedLinear):
@@ -42,18 +43,31 @@ class Int8Linear(CodedLinear):
     """
 
     scheme = "int8"
-    codes: Tensor
-    scale: Tensor
+    filled_scale: Tensor
     sums: Tensor
-    shift: Tensor
 
     def __init__(self, codes: Tensor, scale: Tensor, bias: Tensor | None) -> None:
         """`codes` int8 `[out, in]`, `scale` float32 `[out]`."""
         super().__init__(codes.shape[0], codes.shape[1], bias)
-        self.register_buffer("codes", codes)
-        self.register_buffer("scale", scale)
-        self.register_buffer("sums", codes.sum(1, dtype=torch.int64).float() * scale, persistent=False)
-        self.register_buffer("shift", torch.zeros_like(scale) if self.bias is None else self.bias, persistent=False)
+        self._panels = quads(codes) if native.multiplies_codes() and self.in_features % 4 == 0 else None
+        self._codes = codes if self._panels is None else None
+        sums = codes.sum(1, dtype=torch.int64).float() * scale
+        self.register_buffer("filled_scale", filled(scale))
+        self.register_buffer("sums", filled(sums), persistent=False)
+        self.register_buffer("shift", self.filled_bias(), persistent=False)
+
+    @property
+    def scale(self) -> Tensor:
+        """float32 `[out]`."""
+        return self.filled_scale[: self.out_features]
+
+    @property
+    def codes(self) -> Tensor:
+        """int8 `[out, in]`."""
+        if self._panels is not None:
+            return from_quads(self._panels, self.out_features)
+        assert self._codes is not None
+        return self._codes
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor | None, group: int = 0) -> Self:
@@ -77,7 +91,7 @@ class Int8Linear(CodedLinear):
 
     def tensors(self) -> dict[str, Tensor]:
         """`codes` and `scale`."""
-        return {"codes": self.codes, "scale": self.scale}
+        return {"codes": self.codes, "scale": self.scale.clone()}
 
     @property
     def weight(self) -> Tensor:
@@ -86,43 +100,50 @@ class Int8Linear(CodedLinear):
 
     def product(self, hidden: Tensor) -> Tensor:
         """Quantises each token, multiplies integers, scales."""
-        return self._scaled(hidden, gelu=False)
+        if self._panels is not None:
+            return self._compiled(hidden, self._panels, gelu=False)
+        codes, scale, middle = token_codes(hidden.float())
+        multiply = torch._int_mm if integers_are_exact() else _float_product
+        product = multiply(codes, self.codes.t()).float().mul_(self.scale)
+        shift, sums = self.shift[: self.out_features], self.sums[: self.out_features]
+        # One element at a time, so that no token's sum is ordered by how many tokens there are.
+        return torch.addcmul(shift, product, scale).addr_(middle.squeeze(1), sums)
 
     def activated_product(self, hidden: Tensor, activation: str) -> Tensor:
-        """The compiled kernel scales and applies GELU in one step."""
-        if activation == "gelu" and native.available():
-            return self._scaled(hidden, gelu=True)
-        return super().activated_product(hidden, activation)
+        """The compiled product applies GELU to what it has in its registers."""
+        if self._panels is None or activation != "gelu":
+            return super().activated_product(hidden, activation)
+        return self._compiled(hidden, self._panels, gelu=True)
 
-    def _scaled(self, hidden: Tensor, gelu: bool) -> Tensor:
-        multiply = torch._int_mm if integers_are_exact() else _float_product
-        if native.available():
-            codes, scale, middle = native.token_codes(hidden.float())
-            sums = multiply(codes, self.codes.t())
-            return native.scale_product(sums, scale, middle, self.scale, self.sums, self.shift, gelu)
-        codes, scale, middle = token_codes(hidden.float())
-        product = multiply(codes, self.codes.t()).float().mul_(self.scale)
-        # One element at a time, so that no token's sum is ordered by how many tokens there are.
-        return torch.addcmul(self.shift, product, scale).addr_(middle.squeeze(1), self.sums)
+    def _compiled(self, hidden: Tensor, weights: Tensor, gelu: bool) -> Tensor:
+        return native.int8_linear(
+            hidden.float(), weights, self.filled_scale, self.sums, self.shift, self.out_features, gelu
+        )
 
 
 class Int4Linear(CodedLinear):
-    """4-bit weights with a scale and an offset for each group of inputs of each output; activations stay floats.
+    """4-bit weights with a scale and an offset for each group of inputs of each output.
 
-    w = (code - 8) scale + offset. The kernel takes bfloat16 activations, because its float32 path is not vectorised.
+    w = (code - 8) scale + offset. The compiled product gives each group of a token's inputs 8-bit codes and a scale of
+    their own, so that a huge activation spoils no more than its group; products are of integers, summed in float32.
+    PyTorch's kernel, without it, takes bfloat16 activations.
     """
 
     scheme = "int4"
-    packed: Tensor
-    groups: Tensor
     group: int
 
     def __init__(self, codes: Tensor, scale: Tensor, offset: Tensor, bias: Tensor | None) -> None:
         """`codes` 0 to 15 `[out, in]`, `scale` and `offset` bfloat16 `[out, in / group]`."""
         super().__init__(codes.shape[0], codes.shape[1], bias)
         self.group = self.in_features // scale.shape[1]
-        self.register_buffer("packed", torch._convert_weight_to_int4pack_for_cpu(codes.to(torch.int32), 1))
-        self.register_buffer("groups", torch.stack((scale.t(), offset.t()), dim=-1).contiguous())
+        self._halves: Tensor | None = None
+        if native.multiplies_codes():
+            self._halves = halves(codes)
+            self._pairs = panels(_side_by_side(scale, offset))
+            self.register_buffer("shift", self.filled_bias(), persistent=False)
+        else:
+            self._packed = torch._convert_weight_to_int4pack_for_cpu(codes.to(torch.int32), 1)
+            self._groups = torch.stack((scale.t(), offset.t()), dim=-1).contiguous()
 
     @staticmethod
     def fits(out_features: int, in_features: int, group: int) -> bool:
@@ -154,31 +175,40 @@ class Int4Linear(CodedLinear):
 
     def tensors(self) -> dict[str, Tensor]:
         """`codes`, `scale` and `offset`."""
-        codes = self._codes()
-        scale, offset = (part.t().contiguous() for part in self.groups.unbind(-1))
+        codes, scale, offset = self._parts()
         return {"codes": codes[:, 0::2] | codes[:, 1::2] << 4, "scale": scale, "offset": offset}
 
     @property
     def weight(self) -> Tensor:
         """(code - 8) scale + offset."""
-        scale, offset = (part.t().float().unsqueeze(-1) for part in self.groups.unbind(-1))
-        codes = self._codes().unflatten(1, (-1, self.group)).float()
-        return ((codes - 8) * scale + offset).flatten(1)
+        codes, scale, offset = self._parts()
+        numbers = codes.unflatten(1, (-1, self.group)).float() - 8
+        return (numbers * scale.float().unsqueeze(-1) + offset.float().unsqueeze(-1)).flatten(1)
 
     def product(self, hidden: Tensor) -> Tensor:
-        """The kernel's product, which sums in float32 and returns bfloat16."""
-        product = torch._weight_int4pack_mm_for_cpu(hidden.bfloat16(), self.packed, self.group, self.groups).float()
+        """Sums in float32; PyTorch's kernel returns bfloat16."""
+        if self._halves is not None:
+            return native.int4_linear(
+                hidden.float(), self._halves, self._pairs, self.shift, self.out_features, self.group
+            )
+        product = torch._weight_int4pack_mm_for_cpu(hidden.bfloat16(), self._packed, self.group, self._groups).float()
         return product if self.bias is None else product.add_(self.bias)
 
-    def _codes(self) -> Tensor:
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes 0 to 15 `[out, in]`, bfloat16 scales and offsets `[out, in / group]`."""
+        if self._halves is not None:
+            pairs = from_panels(self._pairs, self.out_features)
+            scale, offset = (pairs & -0x10000).view(torch.float32), (pairs << 16).view(torch.float32)
+            return from_halves(self._halves, self.out_features), scale.bfloat16(), offset.bfloat16()
+        scale, offset = (part.t().contiguous() for part in self._groups.unbind(-1))
         # The kernel's own layout differs from machine to machine. Multiplied with unit vectors it gives the codes back.
-        plain = torch.stack((torch.ones_like(self.groups[..., 0]), torch.zeros_like(self.groups[..., 1])), dim=-1)
+        plain = torch.stack((torch.ones_like(self._groups[..., 0]), torch.zeros_like(self._groups[..., 1])), dim=-1)
         units = torch.eye(self.in_features, dtype=torch.bfloat16)
         columns = [
-            torch._weight_int4pack_mm_for_cpu(part, self.packed, self.group, plain).add_(8).to(torch.uint8)
+            torch._weight_int4pack_mm_for_cpu(part, self._packed, self.group, plain).add_(8).to(torch.uint8)
             for part in units.split(256)
         ]
-        return torch.cat(columns).t().contiguous()
+        return torch.cat(columns).t().contiguous(), scale, offset
 
 
 CODED: dict[str, type[CodedLinear]] = {layer.scheme: layer for layer in (Int8Linear, Int4Linear)}
@@ -203,8 +233,14 @@ def token_codes(hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.sub(hidden, middle).div_(scale).round_().to(torch.int8), scale, middle
 
 
+def _side_by_side(scale: Tensor, offset: Tensor) -> Tensor:
+    """bfloat16 scales and offsets as the upper and lower halves of int32."""
+    upper, lower = (part.bfloat16().view(torch.int16).int() for part in (scale, offset))
+    return upper << 16 | lower & 0xFFFF
+
+
 def _float_product(left: Tensor, right: Tensor) -> Tensor:
-    return (left.double() @ right.double()).to(torch.int32)
+    return left.double() @ right.double()
 
 
 @cache

@@ -9,9 +9,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from moduformer import native
 from moduformer.blocks.activation import ACTIVATIONS
 from moduformer.blocks.linear import ActivatingLinear
 from moduformer.errors import CheckpointError, SpecError, TrainingError
+from moduformer.quantize.panels import filled, from_panels, panels
 
 
 class PackedLinear(ActivatingLinear):
@@ -25,12 +27,17 @@ class PackedLinear(ActivatingLinear):
     in_features: int
     out_features: int
     bias: Tensor | None
+    shift: Tensor
 
     def __init__(self, out_features: int, in_features: int, bias: Tensor | None) -> None:
         super().__init__()
         self.out_features, self.in_features = out_features, in_features
         self.coded_numbers = out_features * in_features + (0 if bias is None else out_features)
         self.register_buffer("bias", None if bias is None else bias.detach().float().clone())
+
+    def filled_bias(self) -> Tensor:
+        """The bias up to whole panels, zeros where there is none."""
+        return filled(torch.zeros(self.out_features) if self.bias is None else self.bias)
 
     @classmethod
     @abstractmethod
@@ -82,75 +89,95 @@ def _packed_by(library: str, pack: Callable[[], Any]) -> Any:
         raise SpecError(f"this PyTorch cannot pack weights by {library}; run the float model as it is") from error
 
 
-class Float32Linear(PackedLinear):
-    """The same float32 weights in the blocks that oneDNN's kernels read: nothing is rounded, sums are float32."""
+class FloatLinear(PackedLinear):
+    """Weights that are numbers, in panels for the compiled product, or as PyTorch's library for their type wants them.
 
-    scheme = "float32"
+    With the compiled product a token's result is the same to the bit however many come with it.
+    """
+
+    dtype: ClassVar[torch.dtype]
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """`weight` `[out, in]`."""
+        """`weight` `[out, in]`, of numbers that `dtype` reaches."""
         super().__init__(weight.shape[0], weight.shape[1], bias)
-        plain = weight.detach().float().contiguous()
-        self._packed = _packed_by("oneDNN", lambda: torch.ops.mkldnn._reorder_linear_weight(plain))
+        self._panels: Tensor | None = None
+        if native.available():
+            self._panels = panels(weight.detach().to(self.dtype))
+            self.register_buffer("shift", self.filled_bias(), persistent=False)
+        else:
+            self._packed = self._pack(weight.detach().to(self.dtype).float().contiguous())
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor | None, group: int = 0) -> Self:
-        """The weight as it is."""
+        """Every number rounded to the nearest of the type."""
         return cls(weight, bias)
+
+    @abstractmethod
+    def _pack(self, weight: Tensor) -> Any:
+        """The float32 weight as the library keeps it."""
+
+    @abstractmethod
+    def _unpack(self) -> Tensor:
+        """What `_pack` was given."""
+
+    @abstractmethod
+    def _multiply(self, hidden: Tensor) -> Tensor:
+        """The library's product."""
 
     @property
     def weight(self) -> Tensor:
-        """The blocks put in order again."""
+        """The numbers put in order again, float32."""
+        return self._unpack() if self._panels is None else from_panels(self._panels, self.out_features).float()
+
+    def product(self, hidden: Tensor) -> Tensor:
+        """Sums in float32."""
+        if self._panels is None:
+            return self._multiply(hidden.float())
+        return native.float_linear(hidden.float(), self._panels, self.shift, self.out_features, False)
+
+    def activated_product(self, hidden: Tensor, activation: str) -> Tensor:
+        """The compiled product applies GELU to what it has in its registers."""
+        if self._panels is None or activation != "gelu":
+            return super().activated_product(hidden, activation)
+        return native.float_linear(hidden.float(), self._panels, self.shift, self.out_features, True)
+
+
+class Float32Linear(FloatLinear):
+    """The same float32 weights, laid out: nothing is rounded. Without the compiled product, in oneDNN's blocks."""
+
+    scheme = "float32"
+    dtype = torch.float32
+
+    def _pack(self, weight: Tensor) -> Any:
+        return _packed_by("oneDNN", lambda: torch.ops.mkldnn._reorder_linear_weight(weight))
+
+    def _unpack(self) -> Tensor:
         weight: Tensor = self._packed.to_dense()
         return weight
 
-    def product(self, hidden: Tensor) -> Tensor:
-        """oneDNN's product."""
-        return self._pointwise(hidden, "none", "")
-
-    def activated_product(self, hidden: Tensor, activation: str) -> Tensor:
-        """oneDNN applies GELU and ReLU to what it has in its registers."""
-        if activation in ONEDNN:
-            return self._pointwise(hidden, *ONEDNN[activation])
-        return super().activated_product(hidden, activation)
-
-    def _pointwise(self, hidden: Tensor, name: str, form: str) -> Tensor:
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(hidden.float(), self._packed, self.bias, name, [], form)
+    def _multiply(self, hidden: Tensor) -> Tensor:
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(hidden, self._packed, self.bias, "none", [], "")
         return found
 
 
-ONEDNN = {"gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "relu": ("relu", "")}
-"""Activations by their names in oneDNN, and their forms there."""
-
-
-class Float16Linear(PackedLinear):
+class Float16Linear(FloatLinear):
     """Weights stored as float16 and widened on their way to the registers: activations and sums stay float32.
 
     Half the bytes, which is what a decoder's step waits for. Weights that were float16 or bfloat16 when they were
     trained are the same to the bit (bfloat16: from 6e-5 up); others lose what float16 rounds away, one part in 2,048
-    at most.
+    at most. Without the compiled product, FBGEMM's.
     """
 
     scheme = "float16"
+    dtype = torch.float16
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """`weight` `[out, in]`, of numbers that float16 reaches."""
-        super().__init__(weight.shape[0], weight.shape[1], bias)
-        halves = weight.detach().half()
-        self._packed = _packed_by("FBGEMM", lambda: torch.ops.quantized.linear_prepack_fp16(halves.float(), self.bias))
+    def _pack(self, weight: Tensor) -> Any:
+        return _packed_by("FBGEMM", lambda: torch.ops.quantized.linear_prepack_fp16(weight, self.bias))
 
-    @classmethod
-    def of(cls, weight: Tensor, bias: Tensor | None, group: int = 0) -> Self:
-        """Every number rounded to the nearest float16."""
-        return cls(weight, bias)
-
-    @property
-    def weight(self) -> Tensor:
-        """The halves as float32."""
+    def _unpack(self) -> Tensor:
         weight: Tensor = torch.ops.quantized.linear_unpack_fp16(self._packed)[0]
         return weight
 
-    def product(self, hidden: Tensor) -> Tensor:
-        """FBGEMM's product."""
-        found: Tensor = torch.ops.quantized.linear_dynamic_fp16(hidden.float(), self._packed)
+    def _multiply(self, hidden: Tensor) -> Tensor:
+        found: Tensor = torch.ops.quantized.linear_dynamic_fp16(hidden, self._packed)
         return found

@@ -1,0 +1,55 @@
+/* What stands between the products of a decoder's step. */
+
+#include "vectors.h"
+
+/* Root-mean-square norm (Zhang & Sennrich 2019, eq. 4) of tokens `[tokens, width]`. */
+void rms_norm(const float *hidden, const float *weight, float *out, int64_t tokens, int64_t width, float eps) {
+#pragma omp parallel for schedule(static) if (tokens > 8)
+    for (int64_t token = 0; token < tokens; token++) {
+        const float *line = hidden + token * width;
+        float *to = out + token * width;
+        vector squares = {0};
+        int64_t i = 0;
+        for (; i + LANES <= width; i += LANES) squares += loaded(line + i) * loaded(line + i);
+        float sum = total(squares);
+        for (; i < width; i++) sum += line[i] * line[i];
+        float factor = 1.0f / sqrtf(sum / (float)width + eps);
+        for (i = 0; i < width; i++) to[i] = line[i] * factor * weight[i];
+    }
+}
+
+/* silu(gate) * value (Shazeer 2020, eq. 5) of tokens `[tokens, 2 width]` that hold the gate first. */
+void gated_silu(const float *inner, float *out, int64_t tokens, int64_t width) {
+#pragma omp parallel for schedule(static) if (tokens > 8)
+    for (int64_t token = 0; token < tokens; token++) {
+        const float *gate = inner + token * 2 * width, *value = gate + width;
+        float *to = out + token * width;
+        for (int64_t i = 0; i < width; i += LANES) {
+            vector gates = {0}, values = {0};
+            int64_t count = width - i < LANES ? width - i : LANES;
+            memcpy(&gates, gate + i, sizeof(float) * (size_t)count);
+            memcpy(&values, value + i, sizeof(float) * (size_t)count);
+            stored(to + i, silu(gates) * values, count);
+        }
+    }
+}
+
+/* Rotary turns (Su et al. 2021, eq. 34) of the first `dim` numbers of heads `[tokens, heads, width]`: x cos + partner sin,
+   where `sines` hold the sign. A number's partner is `half` away in the other half, or with `half` 1 its neighbour. */
+void rotate(const float *heads, const float *cosines, const float *sines, float *out, int64_t stride, int64_t tokens,
+            int64_t count, int64_t width, int64_t dim, int64_t half) {
+#pragma omp parallel for schedule(static) if (tokens > 8)
+    for (int64_t token = 0; token < tokens; token++) {
+        const float *cosine = cosines + token * dim, *sine = sines + token * dim;
+        for (int64_t head = 0; head < count; head++) {
+            const float *from = heads + token * stride + head * width;
+            float *to = out + (token * count + head) * width;
+            for (int64_t pair = 0; pair < dim; pair += 2 * half)
+                for (int64_t i = pair; i < pair + half; i++) {
+                    to[i] = from[i] * cosine[i] + from[i + half] * sine[i];
+                    to[i + half] = from[i + half] * cosine[i + half] + from[i] * sine[i + half];
+                }
+            for (int64_t i = dim; i < width; i++) to[i] = from[i];
+        }
+    }
+}
