@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from moduformer import native
 from moduformer.architecture import Stack
 from moduformer.batch import Rows
 from moduformer.errors import TextError
@@ -124,23 +125,32 @@ class LayerCache:
     def extend(self, k: Tensor, v: Tensor, placement: Placement, rows: int) -> tuple[Tensor, Tensor]:
         """Stores new flat keys and values; returns those that `placement.layout` speaks of: the stored ones,
         `[rows, slots, kv_heads, head_dim]`, or in a first pass the new ones, flat as they came."""
-        self.k = self._store(self.k, k, placement, rows)
-        self.v = self._store(self.v, v, placement, rows)
+        self.k, self.v = held_k, held_v = self.held(placement, rows, k, k.shape[1:], v.shape[1:])
+        if placement.keep is not None:
+            k_kept, v_kept = k[placement.keep], v[placement.keep]
+        else:
+            k_kept, v_kept = k, v
+        held_k, held_v = held_k.flatten(0, 1), held_v.flatten(0, 1)
+        dense = all(part.stride()[-2:] == (part.shape[-1], 1) for part in (k_kept, v_kept))
+        if dense and k.shape == v.shape and native.serves(k, v, held_k, held_v):
+            native.store(k_kept, v_kept, held_k, held_v, placement.index)
+        else:
+            held_k.index_copy_(0, placement.index, k_kept)
+            held_v.index_copy_(0, placement.index, v_kept)
         if placement.layout is None:
             return k, v
         keys = placement.layout.groups[0].keys
         return self.k[:, :keys], self.v[:, :keys]
 
-    @staticmethod
-    def _store(held: Tensor | None, new: Tensor, placement: Placement, rows: int) -> Tensor:
-        if held is None or held.shape[1] != placement.capacity:
-            resized = new.new_zeros(rows, placement.capacity, *new.shape[1:])
-            if held is not None and placement.moved is not None:
-                source, target = placement.moved
-                resized.flatten(0, 1).index_copy_(0, target, held.flatten(0, 1)[source])
-            held = resized
-        held.flatten(0, 1).index_copy_(0, placement.index, new if placement.keep is None else new[placement.keep])
-        return held
+    def held(
+        self, placement: Placement, rows: int, like: Tensor, shape: Sequence[int], v_shape: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The stored keys and values, `[rows, capacity, *shape]` each, with room for what `placement` speaks of.
+
+        Values may have a `v_shape` of their own; the type is that of `like`."""
+        self.k = _roomy(self.k, placement, (rows, placement.capacity, *shape), like)
+        self.v = _roomy(self.v, placement, (rows, placement.capacity, *(v_shape or shape)), like)
+        return self.k, self.v
 
     def select(self, chosen: Tensor, source: Tensor | None) -> None:
         """Keeps these rows, and these tokens of the encoder's."""
@@ -148,6 +158,16 @@ class LayerCache:
             self.k, self.v = self.k[chosen], self.v[chosen]
         if self.cross is not None and source is not None:
             self.cross = (self.cross[0][source], self.cross[1][source])
+
+
+def _roomy(held: Tensor | None, placement: Placement, shape: Sequence[int], like: Tensor) -> Tensor:
+    if held is not None and held.shape[1] == shape[1]:
+        return held
+    resized = like.new_zeros(shape)
+    if held is not None and placement.moved is not None:
+        source, target = placement.moved
+        resized.flatten(0, 1).index_copy_(0, target, held.flatten(0, 1)[source])
+    return resized
 
 
 @dataclass(eq=False)

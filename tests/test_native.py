@@ -1,21 +1,30 @@
 """The compiled kernels against double precision, and the way without them."""
 
+import copy
 import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from core_models import SPECS, randomise
 
+import moduformer as mf
 from moduformer import kernels, native
-from moduformer.batch import Rows
+from moduformer.architecture import ALiBi, Rotary
+from moduformer.batch import Batch, Rows
+from moduformer.blocks.activation import ACTIVATIONS
+from moduformer.blocks.position import rotary_turns, rotate
+from moduformer.generate.decoding import Decoding
 from moduformer.kernels import Layout, Scores
 from moduformer.mask import EVERYTHING, Causal, Window
 from moduformer.native.library import reason
-from moduformer.quantize import Int8Linear
+from moduformer.quantize import Float16Linear, Float32Linear, Int4Linear, Int8Linear, quantize, unpacked
 from moduformer.quantize.linear import token_codes
+from moduformer.quantize.panels import filled, from_halves, from_panels, from_quads, halves, panels, quads
 
 compiled = pytest.mark.skipif(not native.available(), reason=f"no compiled kernels: {reason()}")
 
@@ -109,47 +118,215 @@ def test_everything_else_goes_another_way(change, monkeypatch):
     assert not called
 
 
+codes = pytest.mark.skipif(not native.multiplies_codes(), reason=f"no compiled products of codes: {reason()}")
+
+LAYERS = [Float32Linear, Float16Linear, pytest.param(Int8Linear, marks=codes), pytest.param(Int4Linear, marks=codes)]
+
+
+def made(kind, outputs: int, inputs: int, bias: bool):
+    shift = torch.randn(outputs) if bias else None
+    return kind.of(torch.randn(outputs, inputs), shift, 32)
+
+
 @compiled
-def test_codes_of_tokens():
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_token_gets_the_same_to_the_bit_alone_and_among_others(kind, bias):
+    torch.manual_seed(5)
+    layer = made(kind, 48, 64, bias)
+    hidden = torch.randn(39, 64)
+    together = layer(hidden)
+    for count in (1, 2, 3, 4, 5, 8, 9, 15):
+        parts = torch.cat([layer(part) for part in hidden.split(count)])
+        assert torch.equal(parts, together), count
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if threads > 1 else 2)
+    assert torch.equal(layer(hidden), together)
+    torch.set_num_threads(threads)
+
+
+@compiled
+@pytest.mark.parametrize("kind", LAYERS[:3])
+@pytest.mark.parametrize("outputs", [1, 15, 16, 17, 50])
+def test_products_in_panels(kind, outputs):
+    torch.manual_seed(outputs)
+    layer = made(kind, outputs, 36, True)
+    hidden = torch.randn(21, 36)
+    given = hidden.double()
+    if kind is Int8Linear:
+        numbers, scale, middle = token_codes(hidden)
+        given = (numbers * scale + middle).double()
+    wanted = given @ layer.weight.double().T + layer.bias.double()
+    # A quotient between two codes may fall either way: one code of one input.
+    slack = 0.05 if kind is Int8Linear else 2e-5
+    torch.testing.assert_close(layer(hidden).double(), wanted, atol=slack, rtol=1e-5)
+    for name in ("gelu", "relu", "gelu_tanh", "silu"):
+        torch.testing.assert_close(
+            layer.activated(hidden, name), ACTIVATIONS[name](layer(hidden)), atol=2e-6, rtol=1e-5
+        )
+
+
+@compiled
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_number_that_is_none_spoils_its_own_token_alone(kind, broken):
+    layer = made(kind, 32, 64, True)
+    hidden = torch.randn(10, 64)
+    wanted = layer(hidden)
+    hidden[4, 7] = broken
+    found = layer(hidden)
+    assert not found[4].isfinite().any()
+    assert torch.equal(found[[i for i in range(10) if i != 4]], wanted[[i for i in range(10) if i != 4]])
+
+
+@codes
+def test_codes_of_extreme_tokens():
     torch.manual_seed(3)
-    hidden = torch.randn(50, 77) * torch.logspace(-20, 20, 50).unsqueeze(1)
+    layer = Int8Linear.of(torch.eye(76), None)
+    hidden = torch.randn(50, 76) * torch.logspace(-20, 20, 50).unsqueeze(1)
     hidden[7] = 0
     hidden[8] = 3.25
-    codes, scale, middle = native.token_codes(hidden)
-    expected, _, _ = token_codes(hidden)
-    assert (codes.int() - expected.int()).abs().max() <= 1  # where a quotient lies between two codes
-    assert (codes != expected).float().mean() < 0.01
-    error = (codes * scale + middle).double() - hidden.double()
-    assert (error.abs() <= 0.5001 * scale.double() + 1e-6 * hidden.abs().amax(1, keepdim=True)).all()
-    for broken in (float("nan"), float("inf"), -float("inf")):
-        hidden[4, 5] = broken
-        assert native.token_codes(hidden)[1][4].isnan()
+    step = (hidden.amax(1, keepdim=True) - hidden.amin(1, keepdim=True)) / 254
+    largest = hidden.abs().amax(1, keepdim=True)
+    assert ((layer(hidden) - hidden).abs() <= 0.501 * step + 1e-6 * largest).all()
 
 
 @compiled
-@pytest.mark.parametrize("bias", [True, False])
-def test_product_of_codes(bias, monkeypatch):
-    torch.manual_seed(4)
-    layer = Int8Linear.of(torch.randn(48, 40), torch.randn(48) if bias else None)
-    hidden = torch.randn(33, 40) + 2
-    fast, activated = layer(hidden), layer.activated(hidden, "gelu")
-    others = {name: layer.activated(hidden, name) for name in ("relu", "gelu_tanh")}
-    monkeypatch.setattr(native, "available", lambda: False)
-    slow = layer(hidden)
-    torch.testing.assert_close(fast, slow, atol=0.15, rtol=0)  # one step of one code now and then
-    assert (fast - slow).abs().mean() < 2e-3
-    torch.testing.assert_close(activated, F.gelu(fast), atol=2e-6, rtol=1e-4)
-    for name, found in others.items():
-        torch.testing.assert_close(found, layer.activated(hidden, name), atol=0.15, rtol=0)
+@pytest.mark.parametrize("count", [8, 16, 32, 40])
+def test_panels_there_and_back(count):
+    numbers = torch.randint(0, 16, (count + 3, count), dtype=torch.uint8)
+    assert torch.equal(from_halves(halves(numbers), count + 3), numbers)
+    signed = torch.randint(-128, 128, (count + 3, count), dtype=torch.int8)
+    assert torch.equal(from_quads(quads(signed), count + 3), signed)
+    weight = torch.randn(count + 3, count)
+    assert torch.equal(from_panels(panels(weight), count + 3), weight)
 
 
 @compiled
 def test_gelu_everywhere():
     x = torch.cat([torch.linspace(-12, 12, 100_001), torch.logspace(-30, 30, 999), -torch.logspace(-30, 30, 999)])
-    ones, nothing = torch.ones(1, 1), torch.zeros(1, 1)
-    sums = torch.zeros(1, len(x), dtype=torch.int32)
-    found = native.scale_product(sums, ones, nothing, torch.ones(len(x)), torch.zeros(len(x)), x, True)[0]
+    one, nothing = panels(torch.zeros(len(x), 1)), torch.zeros(1, 1)
+    found = native.float_linear(nothing, one, filled(x), len(x), True)[0]
     torch.testing.assert_close(found.double(), F.gelu(x.double()), atol=1.5e-6, rtol=1e-6)
+
+
+@compiled
+def test_gates():
+    gate = torch.cat([torch.linspace(-120, 120, 5001), torch.tensor([1e30, -1e30, 0.0])])
+    for width in (len(gate), 1, 5, 16, 33):
+        both = torch.stack((torch.cat((gate[:width], torch.randn(width))), torch.randn(2 * width)))
+        wanted = F.silu(both[:, :width].double()) * both[:, width:].double()
+        torch.testing.assert_close(native.gated_silu(both).double(), wanted, atol=1e-6, rtol=1e-6)
+    assert native.gated_silu(torch.tensor([[float("nan"), 1.0]])).isnan().all()
+
+
+@compiled
+@pytest.mark.parametrize("width", [1, 7, 16, 40, 576])
+def test_root_mean_square_norm(width):
+    hidden, weight = torch.randn(11, 3, width) * 5, torch.randn(width)
+    wanted = F.rms_norm(hidden.double(), (width,), weight.double(), 1e-5)
+    torch.testing.assert_close(native.rms_norm(hidden, weight, 1e-5).double(), wanted, atol=1e-6, rtol=1e-5)
+
+
+@compiled
+@pytest.mark.parametrize("pairing", ["halves", "pairs"])
+@pytest.mark.parametrize("dim", [8, 16])
+def test_turns(pairing, dim, monkeypatch):
+    called = watch(monkeypatch, "rotate")
+    settings = Rotary(dim=dim, pairing=pairing)
+    heads = torch.randn(13, 5, 16)[:, 1:4]
+    turns = rotary_turns(settings, rows_of([9, 4]), torch.float64)
+    wanted = rotate(heads.double(), turns, settings)
+    assert not called
+    found = rotate(heads, tuple(part.float() for part in turns), settings)
+    assert called
+    torch.testing.assert_close(found.double(), wanted, atol=1e-6, rtol=1e-5)
+
+
+LLAMA = SPECS["llama"]
+LAYER = LLAMA.decoder.pattern[0]
+LOOK, INNER = LAYER.attention, LAYER.feed_forward
+STEPS = {
+    "llama": LAYER,
+    "window": replace(LAYER, attention=replace(LOOK, window=3)),
+    "biased": replace(LAYER, attention=replace(LOOK, bias=True), feed_forward=replace(INNER, bias=True)),
+    "pairs": replace(LAYER, attention=replace(LOOK, position=replace(LOOK.position, pairing="pairs"))),
+    "part": replace(LAYER, attention=replace(LOOK, position=replace(LOOK.position, dim=4))),
+    "unturned": replace(LAYER, attention=replace(LOOK, position=None)),
+    "scaled": replace(LAYER, attention=replace(LOOK, scale=0.7)),
+}
+OTHERS = {
+    "gelu": replace(LAYER, feed_forward=replace(INNER, activation="gelu")),
+    "ungated": replace(LAYER, feed_forward=replace(INNER, gated=False)),
+    "capped": replace(LAYER, attention=replace(LOOK, softcap=2.0)),
+    "clipped": replace(LAYER, attention=replace(LOOK, clip=0.5)),
+    "sloped": replace(LAYER, attention=replace(LOOK, position=ALiBi())),
+    "layer norm": replace(LAYER, norm=replace(LAYER.norm, kind="layer")),
+    "unit offset": replace(LAYER, norm=replace(LAYER.norm, unit_offset=True)),
+    "norms after": replace(LAYER, norm_at=("in", "out")),
+    "parallel": replace(LAYER, flow="parallel"),
+    "residual": replace(LAYER, residual_scale=2.0),
+    "normed residual": replace(LAYER, residual="normed"),
+}
+
+
+@compiled
+@pytest.mark.parametrize("name", [*STEPS, *OTHERS])
+@pytest.mark.parametrize("scheme", ["float32", pytest.param("int8", marks=codes)])
+def test_steps_of_a_cache_are_what_one_pass_gives(name, scheme, monkeypatch):
+    spec = replace(LLAMA, decoder=replace(LLAMA.decoder, pattern=((STEPS | OTHERS)[name],)))
+    model = quantize(randomise(mf.build(spec), 6).eval(), scheme, heads=scheme)
+    layers = watch_layers(monkeypatch)
+    decoding = Decoding(model, [[5, 6, 7, 8, 9, 10], [12, 13]])
+    for a, b in ((7, 14), (8, 15)):
+        decoding.advance([a, b])
+    with torch.no_grad():
+        whole = model.run(Batch.from_lists([[5, 6, 7, 8, 9, 10, 7, 8], [12, 13, 14, 15]])).heads["language-model"]
+        floats = unpacked(model).run(Batch.from_lists([[5, 6, 7, 8, 9, 10, 7, 8]])).heads["language-model"]
+    slack = {"float32": 1e-5, "int8": 0.02}[scheme]  # a code may fall either way
+    torch.testing.assert_close(decoding.logits, whole[[7, 11]], atol=slack, rtol=slack)
+    torch.testing.assert_close(decoding.logits[0], floats[7], atol=5 * slack, rtol=5 * slack)
+    assert bool(layers) == (name in STEPS)
+
+
+@compiled
+def test_a_compiled_step_gives_way_to_hooks_traces_and_changed_weights(monkeypatch):
+    model = quantize(randomise(mf.build(SPECS["llama"]), 6).eval(), "float32")
+    layers = watch_layers(monkeypatch)
+
+    def said() -> torch.Tensor:
+        layers.clear()
+        decoding = Decoding(model, [[5, 6]])
+        return decoding.advance([7])
+
+    first = said()
+    assert layers
+    seen = []
+    hook = model.decoder.layer(0).feed_forward.register_forward_hook(lambda *given: seen.append(1))
+    torch.testing.assert_close(said(), first, atol=1e-5, rtol=1e-4)
+    assert len(seen) == 2
+    hook.remove()
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in model.decoder.layer(0).attention_norm_in.parameters():
+            parameter.mul_(3)
+    assert not torch.allclose(said(), first, atol=1e-3)
+    model = copied
+    torch.testing.assert_close(said(), first)
+    assert layers
+
+
+def watch_layers(monkeypatch) -> list[int]:
+    """The compiled steps of layers from now on."""
+    called: list[int] = []
+    step = native.Layer.step
+
+    def noted(self, *arguments):
+        called.append(1)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(native.Layer, "step", noted)
+    return called
 
 
 def watch(monkeypatch, name: str) -> list[str]:
@@ -157,9 +334,9 @@ def watch(monkeypatch, name: str) -> list[str]:
     called: list[str] = []
     kernel = getattr(native, name)
 
-    def noted(*arguments):
+    def noted(*arguments, **named):
         called.append(name)
-        return kernel(*arguments)
+        return kernel(*arguments, **named)
 
     monkeypatch.setattr(native, name, noted)
     return called

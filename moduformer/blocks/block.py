@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from moduformer import architecture
+from moduformer.blocks import compiled
 from moduformer.blocks.attention import Attention, CrossAttention, Pass
 from moduformer.blocks.disentangled import DisentangledAttention
 from moduformer.blocks.dropout import dropout
@@ -53,6 +54,9 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
         """`[tokens, dim]` to the same shape."""
+        stepped = compiled.step(self, hidden, run, layer)
+        if stepped is not None:
+            return stepped
         if self.gated_cross_attention is not None and run.memory is not None:
             hidden = self.gated_cross_attention(hidden, run, layer, f"{name}.gated_cross_attention")
 

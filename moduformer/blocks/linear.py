@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from moduformer import native
+
 
 class ActivatingLinear(nn.Module):
     """A linear layer that can apply an activation to its result on the way out."""
@@ -15,6 +17,10 @@ class ActivatingLinear(nn.Module):
     @abstractmethod
     def activated(self, hidden: Tensor, activation: str) -> Tensor:
         """`[..., in]` to the named activation of its product `[..., out]`."""
+
+    def compiled(self) -> native.Linear | None:
+        """This layer for the compiled step of a decoder, where it has what that takes (see `blocks.compiled`)."""
+        return None
 
 
 class FusedLinear(nn.Linear):

@@ -16,9 +16,17 @@ from moduformer.native.calls import (
     rms_norm,
     rotate,
     serves,
+    store,
 )
+from moduformer.native.layer import FLOAT16, FLOAT32, INT4, INT8, Layer, Linear
 
 __all__ = [
+    "FLOAT16",
+    "FLOAT32",
+    "INT4",
+    "INT8",
+    "Layer",
+    "Linear",
     "attend_rows",
     "attend_slots",
     "available",
@@ -30,4 +38,5 @@ __all__ = [
     "rms_norm",
     "rotate",
     "serves",
+    "store",
 ]

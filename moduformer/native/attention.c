@@ -1,6 +1,6 @@
 /* Exact attention over float32 tokens (Vaswani et al. 2017, eq. 1). */
 
-#include "vectors.h"
+#include "layer.h"
 
 #define TOGETHER 4 /* queries that share what is loaded */
 

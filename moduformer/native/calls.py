@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from moduformer.native.library import library
 
-NUMBER, REAL = ctypes.c_int64, ctypes.c_float
+SIGNATURES = {
+    "attend_rows": "pppp iii pppp iiii r i",
+    "attend_slots": "ppppp iiiiiii r",
+    "float16_linear": "pppp iiii",
+    "float32_linear": "pppp iiii",
+    "gated_silu": "pp ii",
+    "int4_linear": "ppppp iiii",
+    "int8_linear": "pppppp iiii",
+    "rms_norm": "ppp ii r",
+    "rotate": "pppp iiiiii",
+    "store": "ppppp iiii",
+}
+"""What each function takes: p the address of a tensor's first number, i an integer of 64 bits, r a float32."""
 
-_functions: dict[str, Any] = {}
+KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "r": ctypes.c_float}
 
 
 def available() -> bool:
@@ -20,6 +32,7 @@ def available() -> bool:
     return library() is not None
 
 
+@cache
 def multiplies_codes() -> bool:
     """Whether there are compiled products of codes: where the processor has instructions for them."""
     built = library()
@@ -28,24 +41,23 @@ def multiplies_codes() -> bool:
 
 def serves(*tensors: Tensor) -> bool:
     """Whether the compiled functions can take these: float32 on the CPU, of which no gradient is wanted."""
+    if library() is None:
+        return False
     recorded = torch.is_grad_enabled()
-    return available() and all(
-        tensor.dtype == torch.float32 and tensor.device.type == "cpu" and not (recorded and tensor.requires_grad)
-        for tensor in tensors
-    )
+    for tensor in tensors:
+        if tensor.dtype != torch.float32 or not tensor.is_cpu or (recorded and tensor.requires_grad):
+            return False
+    return True
 
 
-def _call(name: str, *arguments: Tensor | float | None) -> None:
-    """Tensors go as their addresses, integers as 64 bits, other numbers as float32."""
-    function = _functions.get(name)
-    if function is None:
-        built = library()
-        assert built is not None, "ask `available` first"
-        function = _functions[name] = getattr(built, name)
-        kinds = {float: REAL, int: NUMBER, bool: NUMBER}
-        function.argtypes = [kinds.get(type(argument), ctypes.c_void_p) for argument in arguments]
-        function.restype = None
-    function(*[argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments])
+@cache
+def _functions() -> ctypes.CDLL:
+    built = library()
+    assert built is not None, "ask `available` first"
+    for name, kinds in SIGNATURES.items():
+        function = getattr(built, name)
+        function.argtypes, function.restype = [KINDS[kind] for kind in kinds.replace(" ", "")], None
+    return built
 
 
 def attend_rows(
@@ -63,8 +75,25 @@ def attend_rows(
     `queries` and `keys` are where each row starts and its length, int64 `[rows]`, none of them empty.
     """
     out = torch.empty(q.shape)
-    strides, heads = (q.stride(0), k.stride(0), v.stride(0)), (q.shape[1], k.shape[1], q.shape[2])
-    _call("attend_rows", q, k, v, out, *strides, *queries, *keys, len(queries[0]), *heads, scale, causal)
+    _functions().attend_rows(
+        q.data_ptr(),
+        k.data_ptr(),
+        v.data_ptr(),
+        out.data_ptr(),
+        q.stride(0),
+        k.stride(0),
+        v.stride(0),
+        queries[0].data_ptr(),
+        queries[1].data_ptr(),
+        keys[0].data_ptr(),
+        keys[1].data_ptr(),
+        len(queries[0]),
+        q.shape[1],
+        k.shape[1],
+        q.shape[2],
+        scale,
+        causal,
+    )
     return out
 
 
@@ -75,17 +104,51 @@ def attend_slots(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, scale: f
     three dense; `added` `[rows, slots]` or None is added to the scores.
     """
     out = torch.empty(q.shape)
-    sizes = (q.stride(0), k.stride(0), len(q), k.shape[1], q.shape[1], k.shape[2], q.shape[2])
-    _call("attend_slots", q, k, v, added, out, *sizes, scale)
+    rows, heads, width = q.shape
+    _functions().attend_slots(
+        q.data_ptr(),
+        k.data_ptr(),
+        v.data_ptr(),
+        None if added is None else added.data_ptr(),
+        out.data_ptr(),
+        q.stride(0),
+        k.stride(0),
+        rows,
+        k.shape[1],
+        heads,
+        k.shape[2],
+        width,
+        scale,
+    )
     return out
+
+
+def store(k: Tensor, v: Tensor, held_k: Tensor, held_v: Tensor, index: Tensor) -> None:
+    """Writes new keys and values `[tokens, kv_heads, width]`, the last two dimensions dense, to the rows `index` of
+    `[rows, kv_heads, width]`."""
+    tokens, heads, width = k.shape
+    _functions().store(
+        k.data_ptr(),
+        v.data_ptr(),
+        held_k.data_ptr(),
+        held_v.data_ptr(),
+        index.data_ptr(),
+        k.stride(0),
+        v.stride(0),
+        tokens,
+        heads * width,
+    )
 
 
 def float_linear(hidden: Tensor, panels: Tensor, shift: Tensor, outputs: int, gelu: bool) -> Tensor:
     """`[tokens, in]` times float32 or float16 panels `[panels, in, 16]` plus `shift` `[panels * 16]`:
     `[tokens, outputs]`, or GELU of that."""
-    out = torch.empty(len(hidden), outputs)
-    name = "float16_linear" if panels.dtype == torch.float16 else "float32_linear"
-    _call(name, hidden.contiguous(), panels, shift, out, *hidden.shape, outputs, gelu)
+    hidden = hidden.contiguous()
+    tokens, width = hidden.shape
+    out = torch.empty(tokens, outputs)
+    functions = _functions()
+    linear = functions.float16_linear if panels.dtype == torch.float16 else functions.float32_linear
+    linear(hidden.data_ptr(), panels.data_ptr(), shift.data_ptr(), out.data_ptr(), tokens, width, outputs, gelu)
     return out
 
 
@@ -95,8 +158,21 @@ def int8_linear(
     """`[tokens, in]`, coded token by token, times uint8 panels `[panels, in / 4, 16, 4]` of codes plus 128.
 
     `scale`, `sums` (of an output's weights) and `shift` are `[panels * 16]`. GELU of the result where asked."""
-    out = torch.empty(len(hidden), outputs)
-    _call("int8_linear", hidden.contiguous(), panels, scale, sums, shift, out, *hidden.shape, outputs, gelu)
+    hidden = hidden.contiguous()
+    tokens, width = hidden.shape
+    out = torch.empty(tokens, outputs)
+    _functions().int8_linear(
+        hidden.data_ptr(),
+        panels.data_ptr(),
+        scale.data_ptr(),
+        sums.data_ptr(),
+        shift.data_ptr(),
+        out.data_ptr(),
+        tokens,
+        width,
+        outputs,
+        gelu,
+    )
     return out
 
 
@@ -104,8 +180,20 @@ def int4_linear(hidden: Tensor, panels: Tensor, pairs: Tensor, shift: Tensor, ou
     """`[tokens, in]`, coded in groups of inputs, times uint8 panels `[panels, in / 8, 16, 4]` of two codes each.
 
     `pairs` int32 `[panels, in / group, 16]` are bfloat16 scales over bfloat16 offsets, `shift` `[panels * 16]`."""
-    out = torch.empty(len(hidden), outputs)
-    _call("int4_linear", hidden.contiguous(), panels, pairs, shift, out, *hidden.shape, outputs, group)
+    hidden = hidden.contiguous()
+    tokens, width = hidden.shape
+    out = torch.empty(tokens, outputs)
+    _functions().int4_linear(
+        hidden.data_ptr(),
+        panels.data_ptr(),
+        pairs.data_ptr(),
+        shift.data_ptr(),
+        out.data_ptr(),
+        tokens,
+        width,
+        outputs,
+        group,
+    )
     return out
 
 
@@ -114,7 +202,7 @@ def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
     hidden = hidden.contiguous()
     out = torch.empty_like(hidden)
     width = hidden.shape[-1]
-    _call("rms_norm", hidden, weight, out, hidden.numel() // width, width, float(eps))
+    _functions().rms_norm(hidden.data_ptr(), weight.data_ptr(), out.data_ptr(), hidden.numel() // width, width, eps)
     return out
 
 
@@ -123,7 +211,7 @@ def gated_silu(inner: Tensor) -> Tensor:
     inner = inner.contiguous()
     width = inner.shape[-1] // 2
     out = torch.empty(*inner.shape[:-1], width)
-    _call("gated_silu", inner, out, inner.numel() // max(2 * width, 1), width)
+    _functions().gated_silu(inner.data_ptr(), out.data_ptr(), out.numel() // max(width, 1), width)
     return out
 
 
@@ -135,5 +223,16 @@ def rotate(heads: Tensor, cosines: Tensor, sines: Tensor, neighbours: bool) -> T
     dim = cosines.shape[-1]
     out = torch.empty(heads.shape)
     half = 1 if neighbours else dim // 2
-    _call("rotate", heads, cosines, sines, out, heads.stride(0), tokens, count, width, dim, half)
+    _functions().rotate(
+        heads.data_ptr(),
+        cosines.data_ptr(),
+        sines.data_ptr(),
+        out.data_ptr(),
+        heads.stride(0),
+        tokens,
+        count,
+        width,
+        dim,
+        half,
+    )
     return out

@@ -1,4 +1,4 @@
-"""The library compiled from this folder's C files by the machine's own compiler, once a processor, and kept in the cache."""
+"""The library made of this folder's C files by the machine's own compiler, once a processor, and kept in the cache."""
 
 from __future__ import annotations
 

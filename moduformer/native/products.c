@@ -5,7 +5,7 @@
    same to the bit alone and among others. `hidden` is `[tokens, in]`, `out` `[tokens, outputs]`, and what stands for an
    output (`shift`, scales) is filled up to whole panels. */
 
-#include "vectors.h"
+#include "layer.h"
 
 #define ROWS 8 /* tokens that share what is loaded of a weight */
 
@@ -71,7 +71,7 @@ void float16_linear(const float *hidden, const uint16_t *panels, const float *sh
 
 /* Whether products of codes are compiled for this processor. */
 int64_t multiplies_codes(void) {
-#if defined(__AVX512F__) && defined(__AVX512VNNI__)
+#ifdef CODES
     return 1;
 }
 

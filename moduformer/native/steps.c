@@ -1,6 +1,6 @@
 /* What stands between the products of a decoder's step. */
 
-#include "vectors.h"
+#include "layer.h"
 
 /* Root-mean-square norm (Zhang & Sennrich 2019, eq. 4) of tokens `[tokens, width]`. */
 void rms_norm(const float *hidden, const float *weight, float *out, int64_t tokens, int64_t width, float eps) {
@@ -51,5 +51,14 @@ void rotate(const float *heads, const float *cosines, const float *sines, float 
                 }
             for (int64_t i = dim; i < width; i++) to[i] = from[i];
         }
+    }
+}
+
+/* Copies new keys and values, `size` numbers a token, to their places among those that are held. */
+void store(const float *k, const float *v, float *held_k, float *held_v, const int64_t *places, int64_t k_stride,
+           int64_t v_stride, int64_t tokens, int64_t size) {
+    for (int64_t token = 0; token < tokens; token++) {
+        memcpy(held_k + places[token] * size, k + token * k_stride, sizeof(float) * (size_t)size);
+        memcpy(held_v + places[token] * size, v + token * v_stride, sizeof(float) * (size_t)size);
     }
 }

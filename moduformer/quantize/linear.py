@@ -109,6 +109,13 @@ class Int8Linear(CodedLinear):
         # One element at a time, so that no token's sum is ordered by how many tokens there are.
         return torch.addcmul(shift, product, scale).addr_(middle.squeeze(1), sums)
 
+    def compiled(self) -> native.Linear | None:
+        """Its panels."""
+        if self._panels is None:
+            return None
+        shape, scales = (self.out_features, self.in_features), self.filled_scale
+        return native.Linear.of(native.INT8, shape, self._panels, self.shift, scales, self.sums)
+
     def activated_product(self, hidden: Tensor, activation: str) -> Tensor:
         """The compiled product applies GELU to what it has in its registers."""
         if self._panels is None or activation != "gelu":
@@ -193,6 +200,13 @@ class Int4Linear(CodedLinear):
             )
         product = torch._weight_int4pack_mm_for_cpu(hidden.bfloat16(), self._packed, self.group, self._groups).float()
         return product if self.bias is None else product.add_(self.bias)
+
+    def compiled(self) -> native.Linear | None:
+        """Its halves."""
+        if self._halves is None:
+            return None
+        shape = (self.out_features, self.in_features)
+        return native.Linear.of(native.INT4, shape, self._halves, self.shift, self._pairs, group=self.group)
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
         """Codes 0 to 15 `[out, in]`, bfloat16 scales and offsets `[out, in / group]`."""

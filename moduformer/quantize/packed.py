@@ -68,6 +68,8 @@ class PackedLinear(ActivatingLinear):
     def _around(self, hidden: Tensor, product: Callable[[Tensor], Tensor]) -> Tensor:
         if hidden.requires_grad and torch.is_grad_enabled():
             raise TrainingError("no gradient passes through a packed layer; take the float model for gradients")
+        if hidden.dim() == 2 and hidden.dtype == torch.float32:
+            return product(hidden)
         return product(hidden.reshape(-1, self.in_features)).to(hidden.dtype).unflatten(0, hidden.shape[:-1])
 
     def extra_repr(self) -> str:
@@ -134,6 +136,13 @@ class FloatLinear(PackedLinear):
         if self._panels is None:
             return self._multiply(hidden.float())
         return native.float_linear(hidden.float(), self._panels, self.shift, self.out_features, False)
+
+    def compiled(self) -> native.Linear | None:
+        """Its panels."""
+        if self._panels is None:
+            return None
+        kind = native.FLOAT16 if self.dtype == torch.float16 else native.FLOAT32
+        return native.Linear.of(kind, (self.out_features, self.in_features), self._panels, self.shift)
 
     def activated_product(self, hidden: Tensor, activation: str) -> Tensor:
         """The compiled product applies GELU to what it has in its registers."""
