@@ -8,7 +8,7 @@ heads are stored once, never expanded.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -217,6 +217,17 @@ class Cache:
             )
         self.seen = rows.positions[rows.ends] + 1
         return {window: slots.place(rows) for window, slots in self.slots.items()}
+
+    def copy(self, chosen: Sequence[int]) -> Cache:
+        """A cache of its own with these rows of this one, which stays as it is."""
+        made = replace(
+            self,
+            layers=[replace(layer) for layer in self.layers],
+            slots={window: replace(slots) for window, slots in self.slots.items()},
+            modules={kind: module.copy(range(module.rows)) for kind, module in self.modules.items()},
+        )
+        made.select(chosen)
+        return made
 
     def select(self, chosen: Sequence[int], source: Rows | None = None) -> None:
         """Keeps these rows, in this order; a row may come more than once, as beams do.

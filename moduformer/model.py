@@ -580,6 +580,7 @@ class Model(nn.Module):
         streamer: Callable[[str], object] | Sequence[Callable[[str], object]] | None = None,
         processors: Sequence[Any] = (),
         assistant_model: Model | None = None,
+        prefixes: Any = None,
         **settings: Any,
     ) -> Tensor:
         """Continuations of padded prompts `[rows, tokens]`, as Hugging Face returns them.
@@ -593,6 +594,7 @@ class Model(nn.Module):
             streamer: called with pieces of text as they are written; one callable for each result where there are more.
             processors: `(rows, logits) -> logits`, after those of the settings (see `generate.processors`).
             assistant_model: a smaller model that drafts for this one (speculative decoding).
+            prefixes: a `generate.prefixes.Prefixes`, by which what prompts begin with is read once for several calls.
             settings: `max_new_tokens`, `do_sample`, `temperature`, `top_k`, `top_p`, `num_beams`, `seed`, ... as in
                 Hugging Face; all are fields of `generate.settings.GenerationSettings`. What is not given comes from
                 the checkpoint's generation_config.json (`generation_config`), then from Hugging Face's defaults.
@@ -614,6 +616,7 @@ class Model(nn.Module):
             pixel_values=pixel_values,
             qformer_input_ids=qformer_input_ids,
             qformer_attention_mask=qformer_attention_mask,
+            prefixes=prefixes,
             **settings,
         )
 

@@ -53,7 +53,7 @@ def generate(model: Model, prompts: Batch | Sequence[Sequence[int]], request: Re
     leave fewer texts than were asked for, the last one is repeated. Raises `TextError` where they leave none.
     """
     settings = request.settings
-    decoding = Decoding(model, prompts, request.prefix)
+    decoding = Decoding(model, prompts, request.prefix, request.prefixes)
     count, groups = len(decoding.rows), settings.num_beam_groups
     generators = request.generators(decoding.prompts)[:: settings.num_return_sequences] if settings.do_sample else []
     if groups > 1:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from moduformer.errors import TextError
 from moduformer.generate.decoding import Decoding, check_writes
+from moduformer.generate.prefixes import common
 from moduformer.generate.sampling import write
 from moduformer.generate.settings import GenerationSettings
 from moduformer.generate.strategies import Request, bound, run, strategy_of
@@ -105,7 +106,7 @@ class Chat:
         if decoding is not None:
             held = decoding.rows[0].ids
             # The last token is always fed, since its logits are what the answer begins with.
-            shared = min(_common(held, ids), len(ids) - 1)
+            shared = min(common(held, ids), len(ids) - 1)
             try:
                 if shared < len(held):
                     decoding.rollback([shared])
@@ -118,11 +119,3 @@ class Chat:
                 pass
         self.fed = len(ids)
         return Decoding(self.model, [ids])
-
-
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many first items are equal."""
-    for place, (a, b) in enumerate(zip(left, right)):
-        if a != b:
-            return place
-    return min(len(left), len(right))

@@ -14,6 +14,7 @@ from moduformer.errors import TextError
 from moduformer.generate.two_streams import ask_ahead, unread
 
 if TYPE_CHECKING:
+    from moduformer.generate.prefixes import Prefixes
     from moduformer.model import Model, States
 
 
@@ -40,6 +41,7 @@ class Decoding:
     Arguments:
         model: a decoder, or an encoder with a decoder, and a language-model head.
         prompts: token ids of each row (a decoder's prompt, an encoder's source), without padding; or a `Batch`.
+        prefixes: what was read before, see `Prefixes`; for texts of plain tokens alone.
         prefix: with an encoder, how every row of the decoder begins; None takes the spec's `decoder_start_id`. One
             list for all rows, or one a row.
 
@@ -54,6 +56,7 @@ class Decoding:
         model: Model,
         prompts: Batch | Sequence[Sequence[int]],
         prefix: Sequence[int] | Sequence[Sequence[int]] | None = None,
+        prefixes: Prefixes | None = None,
     ) -> None:
         check_writes(model)
         spec = model.spec
@@ -72,7 +75,16 @@ class Decoding:
             if prefix is not None:
                 raise TextError("a prefix of the decoder is for models with an encoder; put it into the prompt")
             self.rows = [Row(list(ids), len(ids)) for ids in self.prompts]
+            if prefixes is not None and _is_plain(model, batch):
+                cache, shared = prefixes.begin(model, self.prompts)
+                if cache is not None:
+                    self.cache = cache
+                    batch = self._following([ids[shared:] for ids in self.prompts])
+            else:
+                prefixes = None
             self._run(batch, batch.rows.ends)
+            if prefixes is not None:
+                prefixes.remember(self.prompts, self.cache)
         else:
             begin = _prefixes(prefix, spec.decoder_start_id, count)
             self.rows = [Row(ids, len(ids)) for ids in begin]
@@ -175,6 +187,25 @@ class Decoding:
         logits = states.heads["language-model"]
         self._logits = logits if logits.dtype == torch.float64 else logits.float()
         return self._logits
+
+
+def _is_plain(model: Model, batch: Batch) -> bool:
+    """Whether token ids are all that a cache of these rows depends on."""
+    beside = (
+        batch.segments,
+        batch.task_types,
+        batch.permutation,
+        batch.entities,
+        batch.pixels,
+        batch.given,
+        batch.beside,
+    )
+    rows, spec = batch.rows, model.spec
+    return (
+        all(part is None for part in (*beside, rows.coordinates, rows.prefixes, spec.infilling, spec.vision))
+        and rows.regular
+        and not spec.asks_ahead
+    )
 
 
 def check_writes(model: Model) -> None:

@@ -18,6 +18,7 @@ from moduformer.generate.strategies import Request, run
 from moduformer.generate.text import Streamer, Watching, tokenizer_of
 
 if TYPE_CHECKING:
+    from moduformer.generate.prefixes import Prefixes
     from moduformer.model import Model
 
 
@@ -33,6 +34,7 @@ def generate_padded(
     pixel_values: Tensor | None = None,
     qformer_input_ids: Tensor | None = None,
     qformer_attention_mask: Tensor | None = None,
+    prefixes: Prefixes | None = None,
     **settings: Any,
 ) -> Tensor:
     """Ids `[rows * num_return_sequences, tokens]`; see `Model.generate`."""
@@ -64,6 +66,7 @@ def generate_padded(
         assistant=assistant_model,
         prefix=None if start is None else start.tolist(),
         tokenizer=model.tokenizer,
+        prefixes=prefixes,
     )
     watch = None
     if streamer is not None or chosen.stop_strings:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def generate(model: Model, prompts: Batch | Sequence[Sequence[int]], request: Request) -> list[list[Made]]:
     """The strategy: `num_return_sequences` results a prompt, read once, in the order of their generators."""
-    decoding = Decoding(model, prompts, request.prefix)
+    decoding = Decoding(model, prompts, request.prefix, request.prefixes)
     count, copies = len(decoding.rows), request.settings.num_return_sequences
     generators = request.generators(decoding.prompts) if request.settings.do_sample else []
     if copies > 1:

@@ -20,6 +20,7 @@ from moduformer.generate.processors import Processor
 from moduformer.generate.settings import GenerationSettings
 
 if TYPE_CHECKING:
+    from moduformer.generate.prefixes import Prefixes
     from moduformer.model import Model
     from moduformer.text.tokenizer import Tokenizer
 
@@ -50,7 +51,8 @@ class Request:
 
     `processors` come after those of the settings and before those of sampling; `watch` sees every token as it is
     chosen; `assistant` is a smaller model that drafts; `prefix` is how an encoder-decoder's decoder begins; `tokenizer`
-    spells the tokens, which a bound text needs.
+    spells the tokens, which a bound text needs; `prefixes` are what was read before, of
+    which sampling and beams make use.
     """
 
     settings: GenerationSettings
@@ -60,6 +62,7 @@ class Request:
     assistant: Model | None = None
     prefix: Sequence[int] | Sequence[Sequence[int]] | None = None
     tokenizer: Tokenizer | None = None
+    prefixes: Prefixes | None = None
 
     @property
     def ends(self) -> frozenset[int]:

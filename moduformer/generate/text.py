@@ -17,6 +17,7 @@ from moduformer.generate.strategies import EndedBy, Made, Request, run
 from moduformer.generate.streaming import TextStream
 
 if TYPE_CHECKING:
+    from moduformer.generate.prefixes import Prefixes
     from moduformer.model import Model
     from moduformer.text.tokenizer import Tokenizer
 
@@ -56,6 +57,7 @@ def generate_text(
     processors: Sequence[Processor] = (),
     assistant_model: Model | None = None,
     allow_special: bool = True,
+    prefixes: Prefixes | None = None,
     **settings: Any,
 ) -> list[Generated]:
     """Continues texts (or, with an encoder, answers them); `num_return_sequences` results for each prompt, in order.
@@ -67,6 +69,8 @@ def generate_text(
         processors: change the logits after those that the settings ask for.
         assistant_model: a small model of the same vocabulary that drafts (speculative decoding).
         allow_special: whether a control token spelled out in a prompt is one; False for prompts from strangers.
+        prefixes: remembers what prompts begin with from call to call (a system's instructions, a few examples), so that
+            it is read once; see `Prefixes`.
         settings: see `GenerationSettings`.
 
     Raises `TextError`: a setting that is unknown or out of range, a prompt without tokens or too long for the model, no
@@ -85,6 +89,7 @@ def generate_text(
         processors,
         assistant=assistant_model,
         tokenizer=tokenizer,
+        prefixes=prefixes,
     )
     watch = Watching(tokenizer, chosen, len(texts), streamer)
     request.watch = watch.push if watch.needed else None
