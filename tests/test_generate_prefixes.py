@@ -33,15 +33,7 @@ def written(model, prompts, prefixes=None, **settings):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"do_sample": True, "seed": 4, "num_return_sequences": 2},
-        {"num_beams": 3},
-        {"penalty_alpha": 0.4, "top_k": 3},
-    ],
-)
+@pytest.mark.parametrize("settings", [{}, {"do_sample": True, "seed": 4, "num_return_sequences": 2}, {"num_beams": 3}])
 def test_texts_are_the_same(family, settings):
     model, prefixes = model_of(family), Prefixes()
     for prompts in (

@@ -51,8 +51,8 @@ class Request:
 
     `processors` come after those of the settings and before those of sampling; `watch` sees every token as it is
     chosen; `assistant` is a smaller model that drafts; `prefix` is how an encoder-decoder's decoder begins; `tokenizer`
-    spells the tokens, which a bound text needs; `prefixes` are what was read before, of
-    which sampling and beams make use.
+    spells the tokens, which a bound text needs; `prefixes` are what was read before, which
+    sampling and beams do not read again.
     """
 
     settings: GenerationSettings
