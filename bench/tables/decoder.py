@@ -45,7 +45,7 @@ class DecoderTable(Table[DecoderWork]):
         LlamaCpp("Q8_0"),
         LlamaCpp("Q4_1"),
         LlamaCpp("Q4_0"),
-        Ours("int8", "float16"),
+        Ours("int8", "int8"),
         Ours("int4", "float16"),
         Ours("int4", "int4"),
     ]

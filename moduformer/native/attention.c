@@ -34,6 +34,47 @@ INLINE void turn(const float *from, int64_t stride, float *to, int64_t room, int
         for (key = fours; key < room; key++) to[i * room + key] = key < keys ? from[key * stride + i] : 0.0f;
 }
 
+/* One query's attention to `keys` keys that lie `k_stride` apart. `room` holds the scores, `rounded_up(keys)` numbers, and
+   after them the query, `rounded_up(width)`; `added` `[keys]` is added to the scores, or NULL. */
+static void attend_one(const float *q, const float *k, const float *v, const float *added, float *out, float *room,
+                       int64_t k_stride, int64_t v_stride, int64_t keys, int64_t width, float scale) {
+    int64_t filled = rounded_up(keys), wide = rounded_up(width);
+    float *scores = room, *query = room + filled, highest = -INFINITY;
+    for (int64_t i = 0; i < wide; i++) query[i] = i < width ? q[i] * scale : 0.0f;
+    for (int64_t key = 0; key < keys; key++) {
+        const float *line = k + key * k_stride;
+        vector products = {0};
+        int64_t i = 0;
+        for (; i + LANES <= width; i += LANES) products += loaded(query + i) * loaded(line + i);
+        float sum = total(products);
+        for (; i < width; i++) sum += query[i] * line[i];
+        if (added) sum += added[key];
+        scores[key] = sum;
+        highest = sum > highest ? sum : highest;
+    }
+    for (int64_t key = keys; key < filled; key++) scores[key] = -INFINITY;
+    vector sums = {0};
+    for (int64_t block = 0; block < filled; block += LANES) {
+        vector some = exponential(loaded(scores + block) - highest);
+        for (int64_t j = keys - block; j < LANES; j++) some[j] = 0.0f;
+        stored(scores + block, some, LANES);
+        sums += some;
+    }
+    float share = 1.0f / total(sums);
+    for (int64_t part = 0; part < width; part += LANES) {
+        vector mixed = {0};
+        int64_t count = width - part < LANES ? width - part : LANES;
+        for (int64_t key = 0; key < keys; key++) {
+            const float *line = v + key * v_stride + part;
+            vector values = {0};
+            if (count == LANES) values = loaded(line);
+            else memcpy(&values, line, sizeof(float) * (size_t)count);
+            mixed += scores[key] * values;
+        }
+        stored(out + part, mixed * share, count);
+    }
+}
+
 /* Exact attention (Vaswani et al. 2017, eq. 1) of rows that lie one after another in a flat run of tokens.
 
    q `[queries, heads, width]`, k and v `[keys, kv_heads, width]`, out `[queries, heads, width]` without gaps. Row r has
@@ -58,6 +99,11 @@ void attend_rows(const float *q, const float *k, const float *v, float *out, int
                 const float *row_q = q + query_starts[row] * q_stride + head * width;
                 const float *row_k = k + key_starts[row] * k_stride + kv_head * width;
                 const float *row_v = v + key_starts[row] * v_stride + kv_head * width;
+                if (queries == 1) {
+                    float *to = out + (query_starts[row] * heads + head) * width;
+                    attend_one(row_q, row_k, row_v, NULL, to, turned, k_stride, v_stride, keys, width, scale);
+                    continue;
+                }
                 turn(row_k, k_stride, turned, room, keys, width);
                 for (int64_t key = 0; key < keys; key++)
                     memcpy(values + key * wide, row_v + key * v_stride, sizeof(float) * (size_t)width);
@@ -121,54 +167,18 @@ void attend_rows(const float *q, const float *k, const float *v, float *out, int
 void attend_slots(const float *q, const float *k, const float *v, const float *added, float *out, int64_t q_stride,
                   int64_t row_stride, int64_t rows, int64_t keys, int64_t heads, int64_t kv_heads, int64_t width,
                   float scale) {
-    int64_t slot_stride = kv_heads * width, wide = rounded_up(width), room = rounded_up(keys);
+    int64_t slot = kv_heads * width;
 #pragma omp parallel
     {
-        float *scores = aligned_alloc(64, sizeof(float) * (size_t)(room + 2 * wide)), *one = scores + room;
-        float *mixed = one + wide;
+        float *room = aligned_alloc(64, sizeof(float) * (size_t)(rounded_up(keys) + rounded_up(width)));
 #pragma omp for schedule(static) collapse(2)
         for (int64_t row = 0; row < rows; row++) {
             for (int64_t head = 0; head < heads; head++) {
                 int64_t offset = row * row_stride + head / (heads / kv_heads) * width;
-                const float *from = q + row * q_stride + head * width;
-                float highest = -INFINITY;
-                for (int64_t i = 0; i < wide; i++) one[i] = i < width ? from[i] * scale : 0.0f;
-                for (int64_t key = 0; key < keys; key++) {
-                    const float *line = k + offset + key * slot_stride;
-                    vector products = {0};
-                    int64_t i = 0;
-                    for (; i + LANES <= width; i += LANES) products += loaded(one + i) * loaded(line + i);
-                    float sum = total(products);
-                    for (; i < width; i++) sum += one[i] * line[i];
-                    if (added) sum += added[row * keys + key];
-                    scores[key] = sum;
-                    highest = sum > highest ? sum : highest;
-                }
-                for (int64_t key = keys; key < room; key++) scores[key] = -INFINITY;
-                vector sums = {0};
-                for (int64_t block = 0; block < room; block += LANES) {
-                    vector some = exponential(loaded(scores + block) - highest);
-                    for (int j = 0; block + j >= keys - LANES && j < LANES; j++)
-                        if (block + j >= keys) some[j] = 0.0f;
-                    *(vector *)(scores + block) = some;
-                    sums += some;
-                }
-                for (int64_t i = 0; i < wide; i++) mixed[i] = 0.0f;
-                for (int64_t part = 0; part < width; part += LANES) {
-                    vector held = {0};
-                    if (width - part >= LANES)
-                        for (int64_t key = 0; key < keys; key++)
-                            held += scores[key] * loaded(v + offset + key * slot_stride + part);
-                    else
-                        for (int64_t key = 0; key < keys; key++)
-                            for (int64_t i = part; i < width; i++)
-                                held[i - part] += scores[key] * v[offset + key * slot_stride + i];
-                    *(vector *)(mixed + part) = held;
-                }
-                float share = 1.0f / total(sums), *to = out + (row * heads + head) * width;
-                for (int64_t i = 0; i < width; i++) to[i] = mixed[i] * share;
+                attend_one(q + row * q_stride + head * width, k + offset, v + offset, added ? added + row * keys : NULL,
+                           out + (row * heads + head) * width, room, slot, slot, keys, width, scale);
             }
         }
-        free(scores);
+        free(room);
     }
 }

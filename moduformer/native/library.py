@@ -59,9 +59,9 @@ def _found() -> ctypes.CDLL | str:
         return f"{SWITCH} is 0"
     if not sys.platform.startswith("linux"):
         return f"compiled kernels are for Linux, not {sys.platform}"
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if not compiler or shutil.which(compiler) is None:
-        return "no C compiler (cc, gcc or clang) is installed"
+        return "no C compiler (cc or gcc) is installed"
     threads = next(iter(sorted(Path(torch.__file__).parent.glob("lib/libgomp*.so*"))), None)
     if threads is None:
         return "this PyTorch has no OpenMP of GNU's"

@@ -36,9 +36,10 @@ INLINE vector chosen(whole_vector where, vector yes, vector no) {
 }
 
 INLINE float total(vector numbers) {
-    float sum = 0.0f;
-    for (int j = 0; j < LANES; j++) sum += numbers[j];
-    return sum;
+    numbers += __builtin_shuffle(numbers, (whole_vector){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
+    numbers += __builtin_shuffle(numbers, (whole_vector){4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11});
+    numbers += __builtin_shuffle(numbers, (whole_vector){2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13});
+    return numbers[0] + numbers[1];
 }
 
 /* e^x to one part in ten million, for x up to 88; as if x were -87 below that: a power of two times a polynomial. */

@@ -72,19 +72,19 @@ def quantize(model: Model, scheme: str = "int8", *, heads: str | None = None, gr
         raise SpecError(f"this model is packed as {model.quantization.scheme} already; start from the float model")
     if model.device.type != "cpu":
         raise SpecError(f"this model is on {model.device}; packed models run on the CPU, so move it there first")
-    found = dict(_float_layers(model))
-    for path, layer in found.items():
-        _check_range(path, layer.weight, scheme)
+    found = _float_layers(model)
+    for layer, paths in found:
+        _check_range(paths[0], layer.weight, scheme)
     layers: dict[str, str] = {}
-    made: dict[int, PackedLinear] = {}
     with torch.no_grad():
-        for path, layer in found.items():
-            coded = made.get(id(layer))
-            if coded is None:
-                bias = layer.full_bias() if isinstance(layer, FusedLinear) else layer.bias
-                coded = made[id(layer)] = _coded(scheme, layer.weight, bias, group)
-            put(model, path, coded)
-            layers[path] = coded.scheme
+        while found:  # Taken out one by one, so that a layer's floats are gone before the next is packed.
+            layer, paths = found.pop(0)
+            bias = layer.full_bias() if isinstance(layer, FusedLinear) else layer.bias
+            coded: PackedLinear = _coded(scheme, layer.weight, bias, group)
+            del layer
+            for path in paths:
+                put(model, path, coded)
+                layers[path] = coded.scheme
         for kind, head in model.heads.items() if heads else ():
             assert isinstance(head, Head)
             table = table_of(model, head)
@@ -130,15 +130,14 @@ def unpacked(model: Model) -> Model:
     return floats.eval()
 
 
-def _float_layers(model: Model) -> list[tuple[str, nn.Linear]]:
-    """Every path to a linear layer inside the stacks, also where two paths lead to one layer."""
-    return [
-        (path, module)
-        for path, module in model.named_modules(remove_duplicate=False)
-        if path.startswith(("encoder.", "decoder."))
-        and type(module) in (nn.Linear, FusedLinear)
-        and module.in_features <= MAX_INPUTS
-    ]
+def _float_layers(model: Model) -> list[tuple[nn.Linear, list[str]]]:
+    """Every linear layer inside the stacks, and all paths that lead to it."""
+    found: dict[nn.Linear, list[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        inside = path.startswith(("encoder.", "decoder."))
+        if inside and type(module) in (nn.Linear, FusedLinear) and module.in_features <= MAX_INPUTS:
+            found.setdefault(module, []).append(path)
+    return list(found.items())
 
 
 def table_of(model: Model, head: Head) -> Tensor | None:
