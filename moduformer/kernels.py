@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from moduformer import native
 from moduformer.batch import Rows
-from moduformer.mask import Causal, Rule
+from moduformer.mask import Both, Causal, Rule, Window
 
 SHORT = 64
 """Rows of at most so many keys are attended to by plain matrix products: on a CPU the fused kernel, which saves memory
@@ -250,6 +250,12 @@ def attend(scores: Scores) -> Tensor:
     out = []
     # PyTorch's backward kernels are several times slower in bfloat16 than in float32 on CPU.
     mixed = scores.q.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    window = _window(scores)
+    if window is not None:
+        if mixed:
+            scores = replace(scores, q=scores.q.float(), k=scores.k.float(), v=scores.v.float())
+        with torch.autocast("cpu", enabled=False) if mixed else nullcontext():
+            return _attend_in_strips(scores, window)
     for number, (group, q, k, v, mask, bias) in enumerate(_parts(scores)):
         if mixed:
             q, k, v = q.float(), k.float(), v.float()
@@ -307,6 +313,38 @@ def _is_compiled(scores: Scores) -> bool:
         )
     alike = type(scores.rule) is Causal and layout.queries is layout.keys
     return (type(scores.rule) is Rule or alike) and 0 < min(layout.keys.lengths) <= max(layout.keys.lengths) <= COMPILED
+
+
+def _window(scores: Scores) -> int | None:
+    """How many keys a query sees at most, where that is so few of its row that strips of it are cheaper."""
+    rule, layout = scores.rule, scores.layout
+    both = {type(part): part for part in (rule.left, rule.right)} if isinstance(rule, Both) else {}
+    window = both.get(Window)
+    if not isinstance(window, Window) or Causal not in both or layout.given or layout.queries is not layout.keys:
+        return None
+    return window.size if scores.bias is None and max(layout.keys.lengths) > 3 * window.size else None
+
+
+def _attend_in_strips(scores: Scores, window: int) -> Tensor:
+    """Causal attention within a window, row by row, as many queries at a time as the window is wide: each strip needs
+    the keys of its own and the one before, so that time and memory grow with a row's length and not with its square."""
+    lengths, out = scores.layout.queries.lengths, []
+    parts = (part.split(lengths) for part in (scores.q, scores.k, scores.v, scores.layout.queries.positions))
+    for q, k, v, positions in zip(*parts):
+        for start in range(0, len(q), window):
+            stop, first = min(start + window, len(q)), max(start - window + 1, 0)
+            seen = scores.rule.allows(positions[start:stop, None], positions[None, first:stop])
+            found = F.scaled_dot_product_attention(
+                q[start:stop].transpose(0, 1).unsqueeze(0),
+                k[first:stop].transpose(0, 1).unsqueeze(0),
+                v[first:stop].transpose(0, 1).unsqueeze(0),
+                attn_mask=seen,
+                dropout_p=scores.dropout,
+                scale=scores.scale,
+                enable_gqa=q.shape[1] != k.shape[1],
+            )
+            out.append(found.squeeze(0).transpose(0, 1))
+    return torch.cat(out)
 
 
 def _is_short(group: Group, q: Tensor, k: Tensor, dropout: float) -> bool:

@@ -238,3 +238,39 @@ def test_what_is_no_batch_is_refused() -> None:
         Batch.from_lists([[1], []])
     with pytest.raises(TextError, match=r"labels must be \[2, 2\]"):
         Batch.from_padded(ids).gather(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("holes", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_window_in_a_long_row_is_attended_to_in_strips(holes, dtype, monkeypatch):
+    rng, lengths = random.Random(4), [50, 16, 33, 1]
+    torch.manual_seed(4)
+    rows = rows_of(lengths, rng, holes)
+    q, k, v = (torch.randn(sum(lengths), heads, 8, dtype=dtype, requires_grad=True) for heads in (4, 2, 2))
+    rule = Window(5) & Causal()
+    strips = Scores(q, k, v, Layout(rows, rows), rule, 0.3)
+    widest = []
+    kernel = torch.nn.functional.scaled_dot_product_attention
+
+    def noted(*given, **options):
+        widest.append(given[1].shape[-2])
+        return kernel(*given, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
+    found = kernels.attend(strips)
+    assert max(widest) == 9
+    wanted, _ = plain(strips, "causal window", None)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    weight = torch.randn_like(found)
+    given = torch.autograd.grad((found * weight).sum(), (q, k, v))
+    for a, b in zip(given, torch.autograd.grad((wanted * weight).sum(), (q, k, v)), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+
+
+def test_memory_of_a_window_does_not_grow_with_the_square_of_a_row():
+    rows = Rows((6000,), torch.arange(6000))
+    q = torch.randn(6000, 2, 8)
+    layout = Layout(rows, rows)
+    kernels.attend(Scores(q, q, q, layout, Window(64) & Causal(), 0.3))
+    assert not layout._masks
+    assert not layout._added
