@@ -256,7 +256,10 @@ def attend(scores: Scores) -> Tensor:
             scores = replace(scores, q=scores.q.float(), k=scores.k.float(), v=scores.v.float())
         with torch.autocast("cpu", enabled=False) if mixed else nullcontext():
             return _attend_in_strips(scores, window)
-    for number, (group, q, k, v, mask, bias) in enumerate(_parts(scores)):
+    # A causal mask is a number for each pair of tokens: made only where it is read.
+    layout = scores.layout
+    masks = layout.masks(scores.rule) if scores.bias is not None else [None] * len(layout.groups)
+    for number, (group, q, k, v, mask, bias) in enumerate(_parts(scores, masks)):
         if mixed:
             q, k, v = q.float(), k.float(), v.float()
         short = _is_short(group, q, k, scores.dropout)
@@ -362,7 +365,7 @@ def _is_short(group: Group, q: Tensor, k: Tensor, dropout: float) -> bool:
 def weights(scores: Scores) -> list[Tensor]:
     """The softmax of every group's scores, `[rows, heads, T, S]` each, zero where a cell is padding."""
     found = []
-    for group, q, k, _, mask, bias in _parts(scores):
+    for group, q, k, _, mask, bias in _parts(scores, scores.layout.masks(scores.rule)):
         k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
         logits = q @ k.transpose(-1, -2) * scores.scale
         if scores.softcap is not None:
@@ -380,7 +383,7 @@ def weights(scores: Scores) -> list[Tensor]:
 def attend_explicitly(scores: Scores, edit: Callable[[list[Tensor]], list[Tensor]]) -> Tensor:
     """Attention through its weights, changed by `edit` on the way; for layers that are edited, see `trace`."""
     out = []
-    for soft, (group, q, _, v, _, _) in zip(edit(weights(scores)), _parts(scores)):
+    for soft, (group, q, _, v, _, _) in zip(edit(weights(scores)), _parts(scores, [None] * len(scores.layout.groups))):
         soft = F.dropout(soft, scores.dropout)
         v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
         out.append(gather((soft @ v).transpose(1, 2), group.query_padding))
@@ -393,7 +396,9 @@ def _additive(mask: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> T
     return bias.to(dtype).masked_fill(~mask, float("-inf"))
 
 
-def _parts(scores: Scores) -> Iterator[tuple[Group, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]]:
+def _parts(
+    scores: Scores, masks: Sequence[Tensor | None]
+) -> Iterator[tuple[Group, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]]:
     layout = scores.layout
     biases: Sequence[Tensor | None] = scores.bias or [None] * len(layout.groups)
     alone = len(layout.groups) == 1
@@ -402,7 +407,7 @@ def _parts(scores: Scores) -> Iterator[tuple[Group, Tensor, Tensor, Tensor, Tens
         (scores.q,) if alone else scores.q.split(layout.query_splits),
         (scores.k,) if alone else scores.k.split(layout.key_splits),
         (scores.v,) if alone else scores.v.split(layout.key_splits),
-        layout.masks(scores.rule),
+        masks,
         biases,
     )
     for group, q, k, v, mask, bias in parts:

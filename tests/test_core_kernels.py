@@ -274,3 +274,12 @@ def test_memory_of_a_window_does_not_grow_with_the_square_of_a_row():
     kernels.attend(Scores(q, q, q, layout, Window(64) & Causal(), 0.3))
     assert not layout._masks
     assert not layout._added
+
+
+def test_a_causal_mask_is_not_made_where_the_kernel_needs_none():
+    rows = Rows((700,), torch.arange(700))
+    q = torch.randn(700, 2, 8, requires_grad=True)
+    layout = Layout(rows, rows)
+    kernels.attend(Scores(q, q, q, layout, Causal(), 0.3))
+    assert not layout._masks
+    assert not layout._added
