@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from core_models import SPECS, randomise
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import moduformer as mf
 from moduformer import kernels, native
@@ -392,3 +393,32 @@ def test_a_library_that_others_could_have_written_is_not_loaded(tmp_path):
     library.chmod(0o600)
     library.parent.chmod(0o777)
     assert "could have been written by someone else" in attended(MODUFORMER_HOME=str(tmp_path))[0]
+
+
+@compiled
+def test_forward_derivatives_and_tensors_without_numbers_go_another_way(monkeypatch):
+    called = watch(monkeypatch, "attend_rows")
+    rows = rows_of([9, 4])
+    scores = scores_of(rows, rows, 2, 2, 8)
+
+    def attend(q):
+        return kernels.attend(replace(scores, q=q, layout=Layout(rows, rows)))
+
+    _, slope = torch.func.jvp(attend, (scores.q,), (torch.ones_like(scores.q),))
+    step = 1e-2
+    expected = (attend(scores.q + step) - attend(scores.q - step)) / (2 * step)
+    torch.testing.assert_close(slope, expected, atol=1e-3, rtol=1e-2)
+    called.clear()
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        assert attend(fake.from_tensor(scores.q)).shape == scores.q.shape
+    assert not called
+
+
+@compiled
+def test_a_compiler_that_speaks_bytes(tmp_path):
+    speaker = tmp_path / "cc"
+    speaker.write_bytes(b"#!/bin/sh\nprintf '\\377\\376 no' >&2\n[ \"$1\" = --version ]\n")
+    speaker.chmod(0o755)
+    why, _ = attended(CC=str(speaker), MODUFORMER_HOME=str(tmp_path / "home"))
+    assert "did not make the kernels" in why
+    assert "no" in why

@@ -7,6 +7,8 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 from moduformer.native.library import library
 
@@ -27,6 +29,10 @@ SIGNATURES = {
 KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "r": ctypes.c_float}
 
 
+PLAIN = (Tensor, Parameter)
+"""Tensors that hold numbers; others may stand for what has no address, as when a model is traced."""
+
+
 def available() -> bool:
     """Whether the compiled functions can be called."""
     return library() is not None
@@ -40,12 +46,15 @@ def multiplies_codes() -> bool:
 
 
 def serves(*tensors: Tensor) -> bool:
-    """Whether the compiled functions can take these: float32 on the CPU, of which no gradient is wanted."""
-    if library() is None:
+    """Whether the compiled functions can take these: float32 on the CPU, of which no gradient is wanted, neither
+    backward nor forward."""
+    if library() is None or forward_ad._current_level >= 0:
         return False
     recorded = torch.is_grad_enabled()
     for tensor in tensors:
-        if tensor.dtype != torch.float32 or not tensor.is_cpu or (recorded and tensor.requires_grad):
+        if type(tensor) not in PLAIN or (recorded and tensor.requires_grad):
+            return False
+        if tensor.dtype != torch.float32 or not tensor.is_cpu:
             return False
     return True
 

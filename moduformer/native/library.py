@@ -89,9 +89,9 @@ def _built(compiler: str, threads: Path) -> Path:
         units = [str(Path(scratch) / name) for name in sorted(sources) if name.endswith(".c")]
         # PyTorch's own OpenMP comes first, so that both share one set of threads.
         command = [compiler, *flags, *units, str(threads), "-lm", "-o", str(made)]
-        done = subprocess.run(command, capture_output=True, timeout=SECONDS, text=True)
+        done = subprocess.run(command, capture_output=True, timeout=SECONDS)
         if done.returncode:
-            raise SourceError(done.stderr.strip()[-400:])
+            raise SourceError(done.stderr.decode(errors="replace").strip()[-400:])
         made.chmod(0o600)
         os.replace(made, target)
     return target
