@@ -68,6 +68,16 @@ class Rows:
         """The row number of every token, `[tokens]`."""
         return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.positions.device), self.sizes)
 
+    def at(self, places: Tensor) -> Rows:
+        """One token of each row, those at `places` `[rows]` of the flat run, as rows of their own."""
+        return Rows(
+            lengths=(1,) * len(self.lengths),
+            positions=self.positions[places],
+            regular=False,
+            coordinates=None if self.coordinates is None else self.coordinates[places],
+            prefixes=self.prefixes,
+        )
+
     def places(self, chosen: Sequence[int]) -> Tensor:
         """Where the tokens of some rows lie in the flat run, row after row, `[their tokens]`."""
         starts = self.starts.tolist()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moduformer import architecture
-from moduformer.architecture import LearnedPositions, QFormer, Resampler, Rotary, Spec
+from moduformer.architecture import HeadKind, LearnedPositions, QFormer, Resampler, Rotary, Spec
 from moduformer.batch import Batch, Beside, Given, by_length
 from moduformer.blocks.attention import Memory
 from moduformer.blocks.embedding import Embedding
@@ -21,6 +21,7 @@ from moduformer.blocks.head import (
     Head,
     classify_loss,
     next_token_loss,
+    places_read,
     read,
     replaced_token_loss,
     shift_left,
@@ -81,7 +82,8 @@ class States:
 
     `batch` is the one `hidden` belongs to: the decoder's where there is one. `heads` maps a head's kind to its logits,
     flat `[tokens, outputs]` (of the tokens `logits_at` named, where it did) or one a row `[rows, outputs]`, rows in the
-    batch's order. `images` are the vectors of all images as the text took them in, `[images, vectors, width]`.
+    batch's order. `images` are the vectors of all images as the text took them in, `[images, vectors, width]`. `hidden`
+    is `narrow` where it holds one state a row, that which the wanted head reads (see `Model.run`).
     """
 
     hidden: Tensor
@@ -90,6 +92,7 @@ class States:
     encoder_hidden: Tensor | None = None
     source: Batch | None = None
     images: Tensor | None = None
+    narrow: bool = False
 
 
 class Model(nn.Module):
@@ -128,6 +131,7 @@ class Model(nn.Module):
         trace: Trace | None = None,
         encoded: Tensor | None = None,
         logits_at: Tensor | None = None,
+        wanted: HeadKind | None = None,
     ) -> States:
         """A forward pass over a ragged batch; `target` is an encoder-decoder's second, with rows in the same order.
 
@@ -139,6 +143,9 @@ class Model(nn.Module):
         use again. `logits_at` `[places]` are the tokens of the (decoder's) flat run that heads which read every token
         shall read; their logits are `[places, outputs]`, and None reads all. With `batch.rows.ends`, a long prompt
         costs one row of vocabulary logits, not one a token.
+
+        Where the result of one head is all that is `wanted`, other heads are not run; and where that one reads a single
+        state a row, the last layer is computed of these states alone, and they are the `hidden` of what is returned.
         """
         if cache is not None and (target or batch).order != tuple(range(cache.rows)):
             raise TextError(f"rows must come in the order of the cache's {cache.rows}; see Batch.following")
@@ -154,16 +161,19 @@ class Model(nn.Module):
         if batch.pixels is not None and encoded is None:
             images, batch = self._look(batch, trace)
         stack, beside = self.encoder or self.decoder, self._beside(batch)
-        seen = {} if beside is None else {"memory": beside}
+        seen: dict[str, Any] = {} if beside is None else {"memory": beside}
         if stack is None:
             if images is None:
                 raise TextError("this model sees and reads no text: give it pixel_values")
             states = States(images.flatten(0, 1), batch)
         elif not self.spec.has_source:
+            at = None if wanted is None or cache is not None or trace is not None else self._places(wanted, batch)
+            if at is not None:
+                seen["at"] = at
             hidden = self._see(trace, self.embedding(batch))
             hidden = stack(hidden, batch.rows, cache=cache, trace=trace, batch=batch, **seen)
             predicted = None if batch.permutation is None else batch.permutation.targets
-            states = States(hidden, batch if predicted is None else predicted)
+            states = States(hidden, batch if predicted is None else predicted, narrow=at is not None)
         else:
             if target is None:
                 raise TextError("an encoder-decoder needs decoder_input_ids (or labels to make them from)")
@@ -187,7 +197,7 @@ class Model(nn.Module):
             hidden = self.decoder(hidden, target.rows, memory=memory, cache=cache, trace=trace)
             states = States(hidden, target, encoder_hidden=encoded, source=batch)
         states.images = images
-        self._run_heads(states, logits_at, cache, trace)
+        self._run_heads(states, logits_at, cache, trace, wanted)
         if trace is not None:
             trace.end()
         return states
@@ -242,13 +252,38 @@ class Model(nn.Module):
         beside = batch.beside
         return None if beside is None else Memory(beside.hidden, Layout(batch.rows, beside.rows), source="vision")
 
-    def _run_heads(
-        self, states: States, logits_at: Tensor | None = None, cache: Cache | None = None, trace: Trace | None = None
-    ) -> None:
+    def _heads_for(self, wanted: HeadKind | None) -> list[architecture.Head]:
+        """The heads that make what is wanted, in order; all of them for None."""
+        if wanted is None:
+            return list(self.spec.heads)
+        last = self.spec.head(wanted)
+        if last is None:
+            has = ", ".join(self.heads) or "none"
+            raise TextError(f"this model has no {wanted} head; it has {has}")
+        return [head for head in self.spec.heads if head is last or (last.reads == "pool" and head.kind == "pool")]
+
+    def _places(self, wanted: HeadKind, batch: Batch) -> Tensor | None:
+        """The places `[rows]` of the states that the wanted head reads, if the last layer can do with these alone."""
+        stack, head = self.encoder or self.decoder, self._heads_for(wanted)[0]
+        if not isinstance(stack, Stack) or not stack.narrows or head.module is not None:
+            return None
+        return places_read(head, batch.rows, batch.tokens, self._ends(), self.spec.reads_backward)
+
+    def _ends(self) -> tuple[int, ...]:
         eos = self.spec.eos_id
-        ends = eos if isinstance(eos, tuple) else () if eos is None else (eos,)
+        return eos if isinstance(eos, tuple) else () if eos is None else (eos,)
+
+    def _run_heads(
+        self,
+        states: States,
+        logits_at: Tensor | None = None,
+        cache: Cache | None = None,
+        trace: Trace | None = None,
+        wanted: HeadKind | None = None,
+    ) -> None:
+        ends = self._ends()
         pooled = None
-        for head in self.spec.heads:
+        for head in self._heads_for(wanted):
             kept = None if cache is None else cache.modules.get(head.kind)
             if cache is not None and head.module is not None and kept is None:
                 # It sees both ways: with every token to come, all it has said of earlier ones would change.
@@ -257,6 +292,8 @@ class Model(nn.Module):
                 if pooled is None:
                     continue
                 seen = pooled
+            elif states.narrow:
+                seen = states.hidden
             else:
                 own = self.heads[head.kind]
                 assert isinstance(own, Head)

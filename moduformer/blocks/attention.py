@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -36,7 +36,10 @@ class Memory:
 
 @dataclass(eq=False)
 class Pass:
-    """What all layers of one forward pass share: who attends to whom, rotary turns, biases, cache and trace."""
+    """What all layers of one forward pass share: who attends to whom, rotary turns, biases, cache and trace.
+
+    Where `at` `[rows]` names a token of each row, a layer's results are wanted of these alone, see `narrowed`.
+    """
 
     rows: Rows
     causal: bool
@@ -49,6 +52,7 @@ class Pass:
     entities: Tensor | None = None
     placements: dict[int | None, Placement] | None = None
     caches: list[LayerCache] | None = None
+    at: Tensor | None = None
     _turns: dict[architecture.Rotary, Turns] = field(default_factory=dict)
     _biases: dict[Any, Bias] = field(default_factory=dict)
     _made: dict[Any, Any] = field(default_factory=dict)
@@ -58,6 +62,14 @@ class Pass:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
+
+    def narrowed(self, at: Tensor) -> Pass:
+        """The same for a layer of which one token a row is wanted, at the places `at` `[rows]`."""
+        return replace(self, at=at, layout=Layout(self.rows.at(at), self.rows))
+
+    def wanted(self, values: Tensor) -> Tensor:
+        """Of `[tokens, ...]` those that a layer's results are wanted of."""
+        return values if self.at is None else values.index_select(0, self.at)
 
     def turns(self, settings: architecture.Rotary, dtype: torch.dtype) -> Turns:
         """Rotary angles of this pass, made once for all layers."""
@@ -102,7 +114,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(rows, dim, bias=settings.out_bias)
 
     def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
-        """`[tokens, dim]` to the same shape; `layer` counts from 0, `name` is for the trace."""
+        """`[tokens, dim]` to the same shape, or to the tokens that are wanted; `layer` counts from 0, `name` is for the
+        trace."""
         settings = self.settings
         heads = self.project(hidden, run.rows).unflatten(-1, (-1, settings.head_dim))
         if settings.clip is not None:
@@ -116,7 +129,7 @@ class Attention(nn.Module):
             placement = run.placements[settings.window]
             k, v = run.caches[layer].extend(k, v, placement, len(run.rows.lengths))
             layout = placement.layout or layout
-        return self.mix(self.scores(q, k, v, layout, run, layer), run, name)
+        return self.mix(self.scores(run.wanted(q), k, v, layout, run, layer), run, name)
 
     def project(self, hidden: Tensor, rows: Rows) -> Tensor:
         """Queries, keys and values beside each other, `[tokens, (heads + 2 kv_heads) head_dim]`."""

@@ -52,8 +52,19 @@ class Block(nn.Module):
             for slot in settings.norm_at:
                 self.add_module(f"{part}_norm_{slot}", Norm(settings.norm, dim))
 
+    @property
+    def narrows(self) -> bool:
+        """Whether the layer can give the results of some tokens without computing those of all."""
+        return (
+            type(self) is Block
+            and type(self.attention) is Attention
+            and isinstance(self.feed_forward, FeedForward)
+            and self.cross_attention is None
+            and self.gated_cross_attention is None
+        )
+
     def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
-        """`[tokens, dim]` to the same shape."""
+        """`[tokens, dim]` to the same shape, or of a layer that `narrows` to the tokens that are wanted."""
         stepped = compiled.step(self, hidden, run, layer)
         if stepped is not None:
             return stepped
@@ -76,15 +87,15 @@ class Block(nn.Module):
             fed = normed if self.settings.flow == "parallel-shared" else self.normed("feed_forward", "in", hidden)
             answer = _see(run, f"{name}.attention.output", attend(normed))
             attended = self._dropout(self.normed("attention", "out", answer))
-            inner = self._dropout(self.normed("feed_forward", "out", self._feed(fed, run, name)))
-            hidden = hidden + attended + inner
+            inner = self._dropout(self.normed("feed_forward", "out", self._feed(run.wanted(fed), run, name)))
+            hidden = run.wanted(hidden) + attended + inner
         return _see(run, f"{name}.hidden", hidden)
 
     def attended(self, hidden: Tensor, attend: Callable[[Tensor], Tensor], run: Pass, name: str) -> Tensor:
         """The sub-layer of self-attention with its norms and residual, `[tokens, dim]`."""
         normed = self.normed("attention", "in", hidden)
         answer = _see(run, f"{name}.attention.output", attend(normed))
-        return self._residual("attention", hidden, normed, answer)
+        return self._residual("attention", run.wanted(hidden), run.wanted(normed), answer)
 
     def cross(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
         """The sub-layer of cross-attention, where there is one and something to look at."""

@@ -112,25 +112,34 @@ def read(
     """
     if settings.reads == "tokens":
         return hidden
-    if settings.reads == "first":
-        return hidden[rows.starts]
-    if settings.reads == "last":
-        return hidden[rows.starts if backward else rows.ends]
     if settings.reads == "mean":
         return _mean(hidden, rows)
     if settings.reads == "concat":
         most = torch.stack([part.amax(0) for part in hidden.split(rows.lengths)])
         # A model that reads from the end has read all at a row's beginning.
         return torch.cat((hidden[rows.starts if backward else rows.ends], most, _mean(hidden, rows)), 1)
+    places = places_read(settings, rows, tokens, eos, backward)
+    assert places is not None, f"a head that reads {settings.reads!r} gets its input from another head"
+    return hidden[places]
+
+
+def places_read(
+    settings: architecture.Head, rows: Rows, tokens: Tensor, eos: tuple[int, ...], backward: bool = False
+) -> Tensor | None:
+    """Where the one state of each row is that a head reads, `[rows]`; None for a head that reads more or none."""
+    if settings.reads == "first":
+        return rows.starts
+    if settings.reads == "last":
+        return rows.starts if backward else rows.ends
     if settings.reads == "largest":
         largest = tokens.new_full((len(rows.lengths),), -1).scatter_reduce(0, rows.row_of, tokens, "amax")
-        return hidden[_place(tokens == largest[rows.row_of], rows, "amin")]
+        return _place(tokens == largest[rows.row_of], rows, "amin")
     if settings.reads in ("eos", "first-eos"):
         ends = torch.isin(tokens, torch.tensor(eos, device=tokens.device))
         if len(rows.row_of[ends].unique()) < len(rows.lengths):
             raise TextError(f"a row has no end-of-sequence token ({', '.join(map(str, eos))}), which this head reads")
-        return hidden[_place(ends, rows, "amax" if settings.reads == "eos" else "amin")]
-    raise AssertionError(f"a head that reads {settings.reads!r} gets its input from another head")
+        return _place(ends, rows, "amax" if settings.reads == "eos" else "amin")
+    return None
 
 
 def _mean(hidden: Tensor, rows: Rows) -> Tensor:

@@ -56,6 +56,12 @@ class Stack(nn.Module):
         assert isinstance(block, Block)
         return block
 
+    @property
+    def narrows(self) -> bool:
+        """Whether the last layer can be computed of some tokens alone."""
+        others = (self.convolution, self.two_streams, self.top_query)
+        return all(part is None for part in others) and self.layer(self.settings.layers - 1).narrows
+
     def encode(
         self, hidden: Tensor, rows: Rows, trace: Trace | None = None, memory: Memory | None = None
     ) -> tuple[Tensor, None]:
@@ -89,8 +95,12 @@ class Stack(nn.Module):
         trace: Trace | None = None,
         depth: int | None = None,
         batch: Batch | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
         """`[tokens, dim]` to the same shape, through all layers and the final norm, or the first `depth` layers.
+
+        Of a stack that `narrows`, `at` `[rows]` are the places of one token a row: of these alone the last layer is
+        computed, and `[rows, dim]` is the result.
 
         `batch` is what else its tokens say of themselves, for layers that ask. Where it has tokens to predict, their
         states `[predicted, dim]` are the result.
@@ -115,6 +125,8 @@ class Stack(nn.Module):
         for number in range(self.settings.layers if depth is None else depth):
             if queries is not None and self.two_streams is not None:
                 queries = self.two_streams(queries, hidden, self.layer(number), run, number, self.name)
+            if at is not None and number == self.settings.layers - 1:
+                run = run.narrowed(at)
             hidden = self.layer(number)(hidden, run, number, f"{self.name}.{number}")
             if number == 0 and self.convolution is not None:
                 hidden = self.convolution(inputs, hidden, rows)

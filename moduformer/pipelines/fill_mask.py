@@ -224,7 +224,7 @@ class FillMask(Pipeline[MaskedText, Filled, FillOptions]):
                     (n, start + p) for start, row in zip(starts, batch.order) for n, p in asked[int(numbers[row])]
                 ]
                 at = torch.tensor([place for _, place in wanted], device=self.model.device)
-                scores = self.model.run(batch, logits_at=at).heads["masked-lm"].float().softmax(-1)
+                scores = self.model.run(batch, logits_at=at, wanted="masked-lm").heads["masked-lm"].float().softmax(-1)
                 if chosen is not None:
                     scores = scores[:, chosen]
                 values, tokens = scores.topk(min(top_k, scores.shape[1]))

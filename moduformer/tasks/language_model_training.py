@@ -227,7 +227,7 @@ def _row_losses(
     for rows in evaluation_batches(encoded.lengths, max(128, _LOGITS // model.spec.vocab)):
         prepared = asked.prepare(encoded, labels, rows, 0, model.device)
         batch = prepared.batch
-        logits = model.run(batch).heads[head].float()
+        logits = model.run(batch, wanted=head).heads[head].float()
         each = F.cross_entropy(logits, prepared.wanted, ignore_index=IGNORED, reduction="none").double()
         zeros = each.new_zeros(len(rows))
         summed = zeros.index_add(0, batch.rows.row_of, each)

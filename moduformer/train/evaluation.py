@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moduformer.architecture import HeadKind
 from moduformer.batch import Batch
 from moduformer.model import Model
 from moduformer.train.batching import evaluation_batches
@@ -19,7 +20,7 @@ TOKENS = 2048
 
 
 @torch.inference_mode()
-def predict(model: Model, examples: Encoded, head: str = "classify", tokens: int = TOKENS) -> Tensor:
+def predict(model: Model, examples: Encoded, head: HeadKind = "classify", tokens: int = TOKENS) -> Tensor:
     """A head's logits for every row, `[rows, outputs]`, for heads that give one result a row.
 
     Args:
@@ -31,7 +32,7 @@ def predict(model: Model, examples: Encoded, head: str = "classify", tokens: int
     results: Tensor | None = None
     for rows in evaluation_batches(examples.lengths, tokens):
         batch = batch_of(model, examples, rows)
-        found = batch.restore(model.run(batch, model.source_again(batch)).heads[head]).float().cpu()
+        found = batch.restore(model.run(batch, model.source_again(batch), wanted=head).heads[head]).float().cpu()
         if results is None:
             results = found.new_empty(len(examples), *found.shape[1:])
         results[torch.from_numpy(rows)] = found
@@ -40,12 +41,13 @@ def predict(model: Model, examples: Encoded, head: str = "classify", tokens: int
 
 
 @torch.inference_mode()
-def predict_tokens(model: Model, examples: Encoded, head: str = "tag", tokens: int = TOKENS) -> list[Tensor]:
+def predict_tokens(model: Model, examples: Encoded, head: HeadKind = "tag", tokens: int = TOKENS) -> list[Tensor]:
     """A head's logits for every token, one `[tokens, outputs]` a row, for heads that give one result a token."""
     results: list[Tensor] = [torch.empty(0)] * len(examples)
     for rows in evaluation_batches(examples.lengths, tokens):
         batch = batch_of(model, examples, rows)
-        parts = model.run(batch, model.source_again(batch)).heads[head].float().cpu().split(list(batch.rows.lengths))
+        logits = model.run(batch, model.source_again(batch), wanted=head).heads[head].float().cpu()
+        parts = logits.split(list(batch.rows.lengths))
         for place, part in zip(batch.order, parts):
             results[int(rows[place])] = part
     return results

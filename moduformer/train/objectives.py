@@ -79,7 +79,7 @@ class Classification:
 
     def loss(self, model: Model, prepared: Prepared) -> Tensor:
         """The weighted sum of the rows' cross-entropies."""
-        logits = model.run(prepared.batch).heads[self.head].float()
+        logits = model.run(prepared.batch, wanted=self.head).heads[self.head].float()
         weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
         losses = F.cross_entropy(
             logits, prepared.wanted, weights, reduction="none", label_smoothing=self.label_smoothing
@@ -105,7 +105,7 @@ class MultiLabel:
 
     def loss(self, model: Model, prepared: Prepared) -> Tensor:
         """The sum over rows and classes."""
-        logits = model.run(prepared.batch).heads[self.head].float()
+        logits = model.run(prepared.batch, wanted=self.head).heads[self.head].float()
         weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
         losses = F.binary_cross_entropy_with_logits(logits, prepared.wanted, pos_weight=weights, reduction="none")
         return _weighted(losses.sum(1), prepared)
@@ -124,7 +124,7 @@ class Regression:
 
     def loss(self, model: Model, prepared: Prepared) -> Tensor:
         """The sum of squared errors."""
-        logits = model.run(prepared.batch).heads[self.head].float().squeeze(-1)
+        logits = model.run(prepared.batch, wanted=self.head).heads[self.head].float().squeeze(-1)
         return _weighted((logits - prepared.wanted).square(), prepared)
 
 
@@ -146,7 +146,7 @@ class Tagging:
 
     def loss(self, model: Model, prepared: Prepared) -> Tensor:
         """The sum over labelled tokens."""
-        logits = model.run(prepared.batch).heads[self.head].float()
+        logits = model.run(prepared.batch, wanted=self.head).heads[self.head].float()
         return _token_sum(logits, prepared, prepared.batch, self.class_weights, self.label_smoothing)
 
 
@@ -164,7 +164,7 @@ class Span:
     def loss(self, model: Model, prepared: Prepared) -> Tensor:
         """The sum over rows of the mean of both edges' cross-entropies."""
         batch = prepared.batch
-        logits = model.run(batch).heads[self.head].float()
+        logits = model.run(batch, wanted=self.head).heads[self.head].float()
         starts = batch.rows.starts.unsqueeze(1)
         at_gold = logits.gather(0, starts + prepared.wanted)
         # log-sum-exp of every row's own tokens; shifting by the batch's maximum keeps exp in range.
@@ -254,7 +254,7 @@ class NextToken:
 
     def loss(self, model: Model, prepared: Prepared) -> Tensor:
         """The sum over predicted tokens."""
-        logits = model.run(prepared.batch).heads[self.head].float()
+        logits = model.run(prepared.batch, wanted=self.head).heads[self.head].float()
         loss = _token_sum(logits, prepared, prepared.batch, None, self.label_smoothing)
         if not self.z_loss:
             return loss
@@ -288,7 +288,7 @@ class SequenceToSequence:
         if start is None and model.spec.target_start != "last":
             raise TrainingError("this model's spec has no decoder_start_id to begin a target with")
         target = prepared.target.shift_right(start)
-        logits = model.run(prepared.batch, target).heads[self.head].float()
+        logits = model.run(prepared.batch, target, wanted=self.head).heads[self.head].float()
         return _token_sum(logits, prepared, target, None, self.label_smoothing)
 
 
