@@ -86,7 +86,8 @@ def test_the_last_layer_computes_no_more_than_one_token_a_row(kind: str, reads: 
     tokens = sum(map(len, ROWS))
     states = model.run(Batch.from_lists(ROWS), wanted="classify")
     assert counted == [len(ROWS)]
-    assert states.narrow and states.hidden.shape == (len(ROWS), model.spec.dim)
+    assert states.narrow
+    assert states.hidden.shape == (len(ROWS), model.spec.dim)
     model.run(Batch.from_lists(ROWS))
     assert counted == [len(ROWS), tokens]
 
@@ -104,7 +105,8 @@ def test_a_pooled_head_reads_what_its_pool_read() -> None:
     counted = seen_by(last_block(model).feed_forward)
     batch = Batch.from_lists(ROWS)
     alone = model.run(batch, wanted="classify")
-    assert set(alone.heads) == {"pool", "classify"} and counted == [len(ROWS)]
+    assert set(alone.heads) == {"pool", "classify"}
+    assert counted == [len(ROWS)]
     whole = model.run(batch)
     assert all(torch.allclose(alone.heads[kind], whole.heads[kind]) for kind in alone.heads)
 
@@ -129,7 +131,8 @@ def test_what_cannot_be_computed_of_some_tokens_is_computed_of_all() -> None:
         model = reading(replace(spec, encoder=encoder), "first")
         batch = Batch.from_lists(ROWS)
         alone, whole = (model.run(batch, wanted=wanted) for wanted in ("classify", None))
-        assert not alone.narrow and torch.equal(alone.heads["classify"], whole.heads["classify"])
+        assert not alone.narrow
+        assert torch.equal(alone.heads["classify"], whole.heads["classify"])
 
 
 def test_adapters_on_the_last_layer_take_part() -> None:
@@ -140,7 +143,8 @@ def test_adapters_on_the_last_layer_take_part() -> None:
     for up in lora.parameters():
         up.data.normal_()
     alone, whole = (model.run(batch, wanted=wanted).heads["classify"] for wanted in ("classify", None))
-    assert torch.allclose(alone, whole) and not torch.allclose(alone, before)
+    assert torch.allclose(alone, whole)
+    assert not torch.allclose(alone, before)
 
 
 def test_a_trace_sees_all_tokens() -> None:
