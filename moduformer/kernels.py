@@ -8,7 +8,6 @@ padding costs less than one kernel call a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -238,6 +237,13 @@ class Scores:
 
 def attend(scores: Scores) -> Tensor:
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) for every row; `[query tokens, heads, head_dim]`."""
+    if torch.is_autocast_enabled("cpu") and scores.q.is_cpu:
+        # In half precision PyTorch's kernels are several times slower on a CPU, above all backward.
+        narrow = scores.q.dtype in (torch.bfloat16, torch.float16)
+        with torch.autocast("cpu", enabled=False):
+            return attend(
+                replace(scores, q=scores.q.float(), k=scores.k.float(), v=scores.v.float()) if narrow else scores
+            )
     if _is_compiled(scores):
         q, k, v, layout = scores.q, scores.k, scores.v, scores.layout
         if layout.given:
@@ -248,20 +254,13 @@ def attend(scores: Scores) -> Tensor:
     if scores.softcap is not None:  # The fused kernel has no place for it.
         return attend_explicitly(scores, lambda found: found)
     out = []
-    # PyTorch's backward kernels are several times slower in bfloat16 than in float32 on CPU.
-    mixed = scores.q.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     window = _window(scores)
     if window is not None:
-        if mixed:
-            scores = replace(scores, q=scores.q.float(), k=scores.k.float(), v=scores.v.float())
-        with torch.autocast("cpu", enabled=False) if mixed else nullcontext():
-            return _attend_in_strips(scores, window)
+        return _attend_in_strips(scores, window)
     # A causal mask is a number for each pair of tokens: made only where it is read.
     layout = scores.layout
     masks = layout.masks(scores.rule) if scores.bias is not None else [None] * len(layout.groups)
     for number, (group, q, k, v, mask, bias) in enumerate(_parts(scores, masks)):
-        if mixed:
-            q, k, v = q.float(), k.float(), v.float()
         short = _is_short(group, q, k, scores.dropout)
         # Positions rise along a row, holes or not; and padded keys lie after every real query, so they are hidden too.
         causal = (
@@ -278,21 +277,20 @@ def attend(scores: Scores) -> Tensor:
             added = (
                 scores.layout.added(scores.rule, q.dtype)[number] if bias is None else _additive(mask, bias, q.dtype)
             )
-        with torch.autocast("cpu", enabled=False) if mixed else nullcontext():
-            if short:
-                logits = (q * scores.scale) @ k.transpose(-1, -2)
-                result = (logits if added is None else logits.add_(added)).softmax(-1) @ v
-            else:
-                result = F.scaled_dot_product_attention(
-                    q,
-                    k,
-                    v,
-                    attn_mask=added,
-                    dropout_p=scores.dropout,
-                    is_causal=causal,
-                    scale=scores.scale,
-                    enable_gqa=q.shape[1] != k.shape[1],
-                )
+        if short:
+            logits = (q * scores.scale) @ k.transpose(-1, -2)
+            result = (logits if added is None else logits.add_(added)).softmax(-1) @ v
+        else:
+            result = F.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                attn_mask=added,
+                dropout_p=scores.dropout,
+                is_causal=causal,
+                scale=scores.scale,
+                enable_gqa=q.shape[1] != k.shape[1],
+            )
         out.append(gather(result.transpose(1, 2), group.query_padding))
     return out[0] if len(out) == 1 else torch.cat(out)
 
@@ -300,9 +298,10 @@ def attend(scores: Scores) -> Tensor:
 def _is_compiled(scores: Scores) -> bool:
     """Whether a compiled kernel is for this: rows of new tokens, or one new token a row and a cache."""
     layout, tensors = scores.layout, (scores.q, scores.k, scores.v)
-    if scores.bias is not None or scores.softcap is not None or scores.dropout or not native.serves(*tensors):
+    if scores.bias is not None or scores.softcap is not None or scores.dropout:
         return False
-    if torch.is_autocast_enabled("cpu") or any(part.stride()[-2:] != (part.shape[-1], 1) for part in tensors):
+    serves = native.serves if layout.given else native.differentiates
+    if not serves(*tensors) or any(part.stride()[-2:] != (part.shape[-1], 1) for part in tensors):
         return False
     if layout.given:
         group, slot = layout.given[0], scores.k.shape[-2] * scores.k.shape[-1]

@@ -85,6 +85,95 @@ def test_a_row_does_not_depend_on_its_neighbours():
         start += length
 
 
+def gradients_of(scores: Scores, result_gradient: torch.Tensor, double: bool = False) -> list[torch.Tensor]:
+    """The gradients of q, k and v, as the kernel or, in double precision, PyTorch gives them."""
+    kind = torch.float64 if double else torch.float32
+    parts = [part.detach().to(kind).requires_grad_() for part in (scores.q, scores.k, scores.v)]
+    layout = Layout(scores.layout.queries, scores.layout.keys)
+    found = kernels.attend(Scores(*parts, layout, scores.rule, scores.scale))
+    return list(torch.autograd.grad(found, parts, result_gradient.to(kind)))
+
+
+LENGTHS = [1, 2, 3, 15, 16, 17, 31, 33, 64, 65, 130, 4]
+
+
+@compiled
+@pytest.mark.parametrize("width", [1, 5, 16, 32, 80])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("heads", "shared"), [(4, 4), (6, 2)])
+def test_gradients_of_attention(width, causal, heads, shared, monkeypatch):
+    called = watch_backward(monkeypatch)
+    torch.manual_seed(width)
+    rows = rows_of(LENGTHS)
+    scores = scores_of(rows, rows, heads, shared, width, Causal() if causal else EVERYTHING)
+    wanted = torch.randn(scores.q.shape)
+    for found, expected in zip(gradients_of(scores, wanted), gradients_of(scores, wanted, double=True), strict=True):
+        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-4)
+    assert called == [1]
+
+
+@compiled
+@pytest.mark.parametrize("lengths", [[1] * 12, [5, 1, 3, 40, 16, 2, 7, 33, 1, 65, 13, 4]])
+def test_gradients_across(lengths, monkeypatch):
+    called = watch_backward(monkeypatch)
+    torch.manual_seed(1)
+    scores = scores_of(rows_of(lengths), rows_of(LENGTHS), 4, 2, 24)
+    wanted = torch.randn(scores.q.shape)
+    for found, expected in zip(gradients_of(scores, wanted), gradients_of(scores, wanted, double=True), strict=True):
+        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-4)
+    assert called == [1]
+
+
+@compiled
+def test_a_rows_gradient_does_not_depend_on_its_neighbours():
+    torch.manual_seed(2)
+    rows = rows_of(LENGTHS)
+    scores = scores_of(rows, rows, 4, 2, 32, Causal())
+    wanted = torch.randn(scores.q.shape)
+    together, start = gradients_of(scores, wanted), 0
+    for length in LENGTHS:
+        cut, alone = slice(start, start + length), rows_of([length])
+        own = replace(scores, q=scores.q[cut], k=scores.k[cut], v=scores.v[cut], layout=Layout(alone, alone))
+        for one, many in zip(gradients_of(own, wanted[cut]), together, strict=True):
+            assert torch.equal(one, many[cut])
+        start += length
+
+
+@compiled
+def test_gradients_where_one_key_has_it_all():
+    rows = rows_of([20, 5])
+    scores = scores_of(rows, rows, 2, 2, 8)
+    scores.q.mul_(300)
+    wanted = torch.randn(scores.q.shape)
+    for found, expected in zip(gradients_of(scores, wanted), gradients_of(scores, wanted, double=True), strict=True):
+        assert found.isfinite().all()
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(found.double() / scale, expected / scale, atol=1e-3, rtol=1e-3)
+
+
+@compiled
+def test_half_precision_around_attention_leaves_it_in_floats(monkeypatch):
+    called = watch(monkeypatch, "attend_rows")
+    rows = rows_of([9, 4])
+    scores = scores_of(rows, rows, 2, 2, 8)
+    halved = replace(scores, q=scores.q.bfloat16(), k=scores.k.bfloat16(), v=scores.v.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = kernels.attend(halved)
+    assert called == ["attend_rows"]
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), in_double(halved), atol=1e-5, rtol=1e-5)
+
+
+@compiled
+def test_a_second_derivative_is_refused_and_not_wrong():
+    rows = rows_of([5])
+    scores = scores_of(rows, rows, 2, 2, 8)
+    q = scores.q.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(kernels.attend(replace(scores, q=q)).square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
 @compiled
 def test_huge_scores_and_numbers_that_are_none():
     rows = rows_of([20, 5])
@@ -99,7 +188,7 @@ def test_huge_scores_and_numbers_that_are_none():
 
 
 @compiled
-@pytest.mark.parametrize("change", ["gradient", "window", "bias", "softcap", "dropout", "double", "long", "empty"])
+@pytest.mark.parametrize("change", ["window", "bias", "softcap", "dropout", "double", "long", "empty"])
 def test_everything_else_goes_another_way(change, monkeypatch):
     called = watch(monkeypatch, "attend_rows")
     rows = rows_of([kernels.COMPILED + 1 if change == "long" else 9, 4])
@@ -108,8 +197,6 @@ def test_everything_else_goes_another_way(change, monkeypatch):
     q, k, v = scores.q, scores.k, scores.v
     if change == "double":
         q, k, v = q.double(), k.double(), v.double()
-    if change == "gradient":
-        q = q.clone().requires_grad_()
     if change == "bias":
         options["bias"] = [torch.randn(1, 2, g.queries, g.keys) for g in scores.layout.groups]
     layout = scores.layout
@@ -330,6 +417,19 @@ def watch_layers(monkeypatch) -> list[int]:
     return called
 
 
+def watch_backward(monkeypatch) -> list[int]:
+    """The compiled backward passes of attention from now on."""
+    called: list[int] = []
+    backward = native.calls.attend_rows_backward
+
+    def noted(*arguments):
+        called.append(1)
+        return backward(*arguments)
+
+    monkeypatch.setattr(native.calls, "attend_rows_backward", noted)
+    return called
+
+
 def watch(monkeypatch, name: str) -> list[str]:
     """The calls of one kernel from now on."""
     called: list[str] = []
@@ -408,6 +508,11 @@ def test_forward_derivatives_and_tensors_without_numbers_go_another_way(monkeypa
     step = 1e-2
     expected = (attend(scores.q + step) - attend(scores.q - step)) / (2 * step)
     torch.testing.assert_close(slope, expected, atol=1e-3, rtol=1e-2)
+    slope = torch.func.grad(lambda q: attend(q).square().sum())(scores.q)
+    own = scores.q.clone().requires_grad_()
+    called.clear()
+    torch.testing.assert_close(slope, *torch.autograd.grad(attend(own).square().sum(), own))
+    assert called == ["attend_rows"]
     called.clear()
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         assert attend(fake.from_tensor(scores.q)).shape == scores.q.shape

@@ -1,11 +1,10 @@
 """Steps that PyTorch has no single operation for on a CPU, in C: compiled where there is a compiler, else not used.
 
 Nothing here is needed: every caller has a way through PyTorch's own operations, which the tests compare with. Inputs
-are float32 tensors on the CPU that no gradient is wanted of.
+are float32 tensors on the CPU; no gradient is to be wanted of them, but in the functions of `gradients`.
 """
 
 from moduformer.native.calls import (
-    attend_rows,
     attend_slots,
     available,
     float_linear,
@@ -18,6 +17,7 @@ from moduformer.native.calls import (
     serves,
     store,
 )
+from moduformer.native.gradients import attend_rows, differentiates
 from moduformer.native.layer import FLOAT16, FLOAT32, INT4, INT8, Layer, Linear
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "attend_rows",
     "attend_slots",
     "available",
+    "differentiates",
     "float_linear",
     "gated_silu",
     "int4_linear",

@@ -14,6 +14,7 @@ from moduformer.native.library import library
 
 SIGNATURES = {
     "attend_rows": "pppp iii pppp iiii r i",
+    "attend_rows_backward": "ppppppp iii pppp iiii r i",
     "attend_slots": "ppppp iiiiiii r",
     "float16_linear": "pppp iiii",
     "float32_linear": "pppp iiii",
@@ -104,6 +105,42 @@ def attend_rows(
         causal,
     )
     return out
+
+
+def attend_rows_backward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    gradient: Tensor,
+    queries: tuple[Tensor, Tensor],
+    keys: tuple[Tensor, Tensor],
+    scale: float,
+    causal: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v, each of its own shape, from that of what `attend_rows` gave of them."""
+    gradient = gradient.contiguous()
+    made = torch.empty(q.shape), torch.empty(k.shape), torch.empty(v.shape)
+    _functions().attend_rows_backward(
+        q.data_ptr(),
+        k.data_ptr(),
+        v.data_ptr(),
+        gradient.data_ptr(),
+        *(one.data_ptr() for one in made),
+        q.stride(0),
+        k.stride(0),
+        v.stride(0),
+        queries[0].data_ptr(),
+        queries[1].data_ptr(),
+        keys[0].data_ptr(),
+        keys[1].data_ptr(),
+        len(queries[0]),
+        q.shape[1],
+        k.shape[1],
+        q.shape[2],
+        scale,
+        causal,
+    )
+    return made
 
 
 def attend_slots(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, scale: float) -> Tensor:
