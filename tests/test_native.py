@@ -1,6 +1,5 @@
 """The compiled kernels against double precision, and the way without them."""
 
-import copy
 import os
 import random
 import subprocess
@@ -10,20 +9,17 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from core_models import SPECS, randomise
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-import moduformer as mf
 from moduformer import kernels, native
-from moduformer.architecture import ALiBi, Rotary
-from moduformer.batch import Batch, Rows
+from moduformer.architecture import Rotary
+from moduformer.batch import Rows
 from moduformer.blocks.activation import ACTIVATIONS
 from moduformer.blocks.position import rotary_turns, rotate
-from moduformer.generate.decoding import Decoding
 from moduformer.kernels import Layout, Scores
 from moduformer.mask import EVERYTHING, Causal, Window
 from moduformer.native.library import reason
-from moduformer.quantize import Float16Linear, Float32Linear, Int4Linear, Int8Linear, quantize, unpacked
+from moduformer.quantize import Float16Linear, Float32Linear, Int4Linear, Int8Linear
 from moduformer.quantize.linear import token_codes
 from moduformer.quantize.panels import filled, from_halves, from_panels, from_quads, halves, panels, quads
 
@@ -329,92 +325,6 @@ def test_turns(pairing, dim, monkeypatch):
     found = rotate(heads, tuple(part.float() for part in turns), settings)
     assert called
     torch.testing.assert_close(found.double(), wanted, atol=1e-6, rtol=1e-5)
-
-
-LLAMA = SPECS["llama"]
-LAYER = LLAMA.decoder.pattern[0]
-LOOK, INNER = LAYER.attention, LAYER.feed_forward
-STEPS = {
-    "llama": LAYER,
-    "window": replace(LAYER, attention=replace(LOOK, window=3)),
-    "biased": replace(LAYER, attention=replace(LOOK, bias=True), feed_forward=replace(INNER, bias=True)),
-    "pairs": replace(LAYER, attention=replace(LOOK, position=replace(LOOK.position, pairing="pairs"))),
-    "part": replace(LAYER, attention=replace(LOOK, position=replace(LOOK.position, dim=4))),
-    "unturned": replace(LAYER, attention=replace(LOOK, position=None)),
-    "scaled": replace(LAYER, attention=replace(LOOK, scale=0.7)),
-}
-OTHERS = {
-    "gelu": replace(LAYER, feed_forward=replace(INNER, activation="gelu")),
-    "ungated": replace(LAYER, feed_forward=replace(INNER, gated=False)),
-    "capped": replace(LAYER, attention=replace(LOOK, softcap=2.0)),
-    "clipped": replace(LAYER, attention=replace(LOOK, clip=0.5)),
-    "sloped": replace(LAYER, attention=replace(LOOK, position=ALiBi())),
-    "layer norm": replace(LAYER, norm=replace(LAYER.norm, kind="layer")),
-    "unit offset": replace(LAYER, norm=replace(LAYER.norm, unit_offset=True)),
-    "norms after": replace(LAYER, norm_at=("in", "out")),
-    "parallel": replace(LAYER, flow="parallel"),
-    "residual": replace(LAYER, residual_scale=2.0),
-    "normed residual": replace(LAYER, residual="normed"),
-}
-
-
-@compiled
-@pytest.mark.parametrize("name", [*STEPS, *OTHERS])
-@pytest.mark.parametrize("scheme", ["float32", pytest.param("int8", marks=codes)])
-def test_steps_of_a_cache_are_what_one_pass_gives(name, scheme, monkeypatch):
-    spec = replace(LLAMA, decoder=replace(LLAMA.decoder, pattern=((STEPS | OTHERS)[name],)))
-    model = quantize(randomise(mf.build(spec), 6).eval(), scheme, heads=scheme)
-    layers = watch_layers(monkeypatch)
-    decoding = Decoding(model, [[5, 6, 7, 8, 9, 10], [12, 13]])
-    for a, b in ((7, 14), (8, 15)):
-        decoding.advance([a, b])
-    with torch.no_grad():
-        whole = model.run(Batch.from_lists([[5, 6, 7, 8, 9, 10, 7, 8], [12, 13, 14, 15]])).heads["language-model"]
-        floats = unpacked(model).run(Batch.from_lists([[5, 6, 7, 8, 9, 10, 7, 8]])).heads["language-model"]
-    slack = {"float32": 1e-5, "int8": 0.02}[scheme]  # a code may fall either way
-    torch.testing.assert_close(decoding.logits, whole[[7, 11]], atol=slack, rtol=slack)
-    torch.testing.assert_close(decoding.logits[0], floats[7], atol=5 * slack, rtol=5 * slack)
-    assert bool(layers) == (name in STEPS)
-
-
-@compiled
-def test_a_compiled_step_gives_way_to_hooks_traces_and_changed_weights(monkeypatch):
-    model = quantize(randomise(mf.build(SPECS["llama"]), 6).eval(), "float32")
-    layers = watch_layers(monkeypatch)
-
-    def said() -> torch.Tensor:
-        layers.clear()
-        decoding = Decoding(model, [[5, 6]])
-        return decoding.advance([7])
-
-    first = said()
-    assert layers
-    seen = []
-    hook = model.decoder.layer(0).feed_forward.register_forward_hook(lambda *given: seen.append(1))
-    torch.testing.assert_close(said(), first, atol=1e-5, rtol=1e-4)
-    assert len(seen) == 2
-    hook.remove()
-    copied = copy.deepcopy(model)
-    with torch.no_grad():
-        for parameter in model.decoder.layer(0).attention_norm_in.parameters():
-            parameter.mul_(3)
-    assert not torch.allclose(said(), first, atol=1e-3)
-    model = copied
-    torch.testing.assert_close(said(), first)
-    assert layers
-
-
-def watch_layers(monkeypatch) -> list[int]:
-    """The compiled steps of layers from now on."""
-    called: list[int] = []
-    step = native.Layer.step
-
-    def noted(self, *arguments):
-        called.append(1)
-        return step(self, *arguments)
-
-    monkeypatch.setattr(native.Layer, "step", noted)
-    return called
 
 
 def watch_backward(monkeypatch) -> list[int]:

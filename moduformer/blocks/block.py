@@ -65,9 +65,9 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, run: Pass, layer: int, name: str) -> Tensor:
         """`[tokens, dim]` to the same shape, or of a layer that `narrows` to the tokens that are wanted."""
-        stepped = compiled.step(self, hidden, run, layer)
-        if stepped is not None:
-            return stepped
+        whole = compiled.layer(self, hidden, run, layer)
+        if whole is not None:
+            return whole
         if self.gated_cross_attention is not None and run.memory is not None:
             hidden = self.gated_cross_attention(hidden, run, layer, f"{name}.gated_cross_attention")
 

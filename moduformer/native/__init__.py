@@ -18,14 +18,15 @@ from moduformer.native.calls import (
     store,
 )
 from moduformer.native.gradients import attend_rows, differentiates
-from moduformer.native.layer import FLOAT16, FLOAT32, INT4, INT8, Layer, Linear
+from moduformer.native.layer import FLOAT16, FLOAT32, INT4, INT8, DecoderLayer, EncoderLayer, Linear
 
 __all__ = [
     "FLOAT16",
     "FLOAT32",
     "INT4",
     "INT8",
-    "Layer",
+    "DecoderLayer",
+    "EncoderLayer",
     "Linear",
     "attend_rows",
     "attend_slots",

@@ -1,4 +1,4 @@
-"""A decoder layer's step for one new token a row, in one call."""
+"""Whole layers in one call."""
 
 from __future__ import annotations
 
@@ -38,16 +38,71 @@ class Linear(ctypes.Structure):
         return cls(kind, shape[1], shape[0], group, *places)
 
 
-class _Layer(ctypes.Structure):
+_LINEARS = [(name, Linear) for name in ("qkv", "out", "inner", "down")]
+_EPS = [(name, ctypes.c_float) for name in ("attention_eps", "feed_forward_eps")]
+
+
+class _DecoderLayer(ctypes.Structure):
     _fields_ = (
-        *[(name, Linear) for name in ("qkv", "out", "inner", "down")],
+        *_LINEARS,
         *[(name, ctypes.c_void_p) for name in ("attention_norm", "feed_forward_norm")],
         *[(name, ctypes.c_int64) for name in ("heads", "kv_heads", "width", "turned", "half")],
-        *[(name, ctypes.c_float) for name in ("attention_eps", "feed_forward_eps")],
+        *_EPS,
     )
 
 
-class Layer:
+class _EncoderLayer(ctypes.Structure):
+    _fields_ = (
+        *_LINEARS,
+        *[
+            (name, ctypes.c_void_p)
+            for name in ("attention_norm", "attention_shift", "feed_forward_norm", "feed_forward_shift")
+        ],
+        *[(name, ctypes.c_int64) for name in ("heads", "kv_heads", "width")],
+        *_EPS,
+    )
+
+
+class EncoderLayer:
+    """Attention of each row to itself and a feed-forward layer with GELU, with layer norms of each and what came in.
+
+    Arguments:
+        linears: qkv, out, inner and down.
+        norms: weight and shift of the norm after attention, then of that after feed-forward, `[dim]` each; they must
+            outlive the layer.
+        eps: of the norms.
+        heads: heads, shared key-value heads, and numbers a head.
+    """
+
+    def __init__(
+        self, linears: Sequence[Linear], norms: Sequence[Tensor], eps: Sequence[float], heads: tuple[int, int, int]
+    ) -> None:
+        self._parts = _EncoderLayer(*linears, *[norm.data_ptr() for norm in norms], *heads, *eps)
+        self._address = ctypes.addressof(self._parts)
+        built = library()
+        assert built is not None, "ask `available` first"
+        self._function = built.encoder_layer
+        pointers, numbers = [ctypes.c_void_p] * 5, [ctypes.c_int64] * 2
+        self._function.argtypes, self._function.restype = [*pointers, *numbers, ctypes.c_float], None
+
+    def run(self, hidden: Tensor, starts: Tensor, lengths: Tensor, scale: float) -> Tensor:
+        """`[tokens, dim]` to the same shape; `starts` and `lengths` of the rows are int64 `[rows]`."""
+        hidden = hidden.contiguous()
+        out = torch.empty_like(hidden)
+        self._function(
+            self._address,
+            hidden.data_ptr(),
+            out.data_ptr(),
+            starts.data_ptr(),
+            lengths.data_ptr(),
+            len(starts),
+            len(hidden),
+            scale,
+        )
+        return out
+
+
+class DecoderLayer:
     """Root-mean-square norms, attention to a cache and a gated feed-forward layer, each added to what came in.
 
     Arguments:
@@ -68,7 +123,7 @@ class Layer:
     ) -> None:
         dim, neighbours = turned or (0, False)
         half = 1 if neighbours else dim // 2
-        self._parts = _Layer(*linears, *[norm.data_ptr() for norm in norms], *heads, dim, half, *eps)
+        self._parts = _DecoderLayer(*linears, *[norm.data_ptr() for norm in norms], *heads, dim, half, *eps)
         self._address = ctypes.addressof(self._parts)
         built = library()
         assert built is not None, "ask `available` first"

@@ -1,4 +1,4 @@
-/* What stands between the products of a decoder's step. */
+/* What stands between the products of a layer. */
 
 #include "layer.h"
 
@@ -15,6 +15,45 @@ void rms_norm(const float *hidden, const float *weight, float *out, int64_t toke
         for (; i < width; i++) sum += line[i] * line[i];
         float factor = 1.0f / sqrtf(sum / (float)width + eps);
         for (i = 0; i < width; i++) to[i] = line[i] * factor * weight[i];
+    }
+}
+
+/* Layer norm (Ba et al. 2016, eq. 3) of tokens `[tokens, width]` and what is added to them. */
+void add_norm(const float *hidden, const float *change, const float *weight, const float *shift, float *out,
+              int64_t tokens, int64_t width, float eps) {
+#pragma omp parallel for schedule(static) if (tokens > 8)
+    for (int64_t token = 0; token < tokens; token++) {
+        const float *one = hidden + token * width, *other = change + token * width;
+        float *to = out + token * width;
+        vector sums = {0}, squares = {0};
+        int64_t i = 0, whole = width / LANES * LANES;
+        for (; i < whole; i += LANES) {
+            vector some = loaded(one + i) + loaded(other + i);
+            stored(to + i, some, LANES);
+            sums += some;
+        }
+        float sum = total(sums);
+        for (; i < width; i++) sum += to[i] = one[i] + other[i];
+        float mean = sum / (float)width;
+        for (i = 0; i < whole; i += LANES) {
+            vector some = loaded(to + i) - mean;
+            squares += some * some;
+        }
+        float square = total(squares);
+        for (; i < width; i++) square += (to[i] - mean) * (to[i] - mean);
+        float factor = 1.0f / sqrtf(square / (float)width + eps);
+        for (i = 0; i < width; i++) to[i] = (to[i] - mean) * factor * weight[i] + shift[i];
+    }
+}
+
+/* GELU of every number, in its place. */
+void gelu_all(float *numbers, int64_t count) {
+#pragma omp parallel for schedule(static) if (count > 65536)
+    for (int64_t i = 0; i < count; i += LANES) {
+        vector some = {0};
+        int64_t left = count - i < LANES ? count - i : LANES;
+        memcpy(&some, numbers + i, sizeof(float) * (size_t)left);
+        stored(numbers + i, gelu(some), left);
     }
 }
 
