@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,9 @@ from moduformer.trace import Trace
 if TYPE_CHECKING:
     from moduformer.quantize.quantization import Quantization
     from moduformer.weights.checkpoint import Origin
+
+Wanted = HeadKind | Literal["hidden"]
+"""What of a forward pass is asked for: the result of one kind of head, or the last hidden states."""
 
 
 @dataclass
@@ -131,7 +134,7 @@ class Model(nn.Module):
         trace: Trace | None = None,
         encoded: Tensor | None = None,
         logits_at: Tensor | None = None,
-        wanted: HeadKind | None = None,
+        wanted: Wanted | None = None,
     ) -> States:
         """A forward pass over a ragged batch; `target` is an encoder-decoder's second, with rows in the same order.
 
@@ -146,6 +149,7 @@ class Model(nn.Module):
 
         Where the result of one head is all that is `wanted`, other heads are not run; and where that one reads a single
         state a row, the last layer is computed of these states alone, and they are the `hidden` of what is returned.
+        Where "hidden" is wanted, no head is run.
         """
         if cache is not None and (target or batch).order != tuple(range(cache.rows)):
             raise TextError(f"rows must come in the order of the cache's {cache.rows}; see Batch.following")
@@ -252,18 +256,22 @@ class Model(nn.Module):
         beside = batch.beside
         return None if beside is None else Memory(beside.hidden, Layout(batch.rows, beside.rows), source="vision")
 
-    def _heads_for(self, wanted: HeadKind | None) -> list[architecture.Head]:
+    def _heads_for(self, wanted: Wanted | None) -> list[architecture.Head]:
         """The heads that make what is wanted, in order; all of them for None."""
         if wanted is None:
             return list(self.spec.heads)
+        if wanted == "hidden":
+            return []
         last = self.spec.head(wanted)
         if last is None:
             has = ", ".join(self.heads) or "none"
             raise TextError(f"this model has no {wanted} head; it has {has}")
         return [head for head in self.spec.heads if head is last or (last.reads == "pool" and head.kind == "pool")]
 
-    def _places(self, wanted: HeadKind, batch: Batch) -> Tensor | None:
+    def _places(self, wanted: Wanted, batch: Batch) -> Tensor | None:
         """The places `[rows]` of the states that the wanted head reads, if the last layer can do with these alone."""
+        if wanted == "hidden":
+            return None
         stack, head = self.encoder or self.decoder, self._heads_for(wanted)[0]
         if not isinstance(stack, Stack) or not stack.narrows or head.module is not None:
             return None
@@ -279,7 +287,7 @@ class Model(nn.Module):
         logits_at: Tensor | None = None,
         cache: Cache | None = None,
         trace: Trace | None = None,
-        wanted: HeadKind | None = None,
+        wanted: Wanted | None = None,
     ) -> None:
         ends = self._ends()
         pooled = None

@@ -119,6 +119,14 @@ def test_other_heads_are_not_run() -> None:
     assert set(model.run(Batch.from_lists(ROWS), wanted="next-sentence").heads) == {"pool", "next-sentence"}
 
 
+def test_hidden_states_need_no_head() -> None:
+    model = randomise(build(SPECS["bert"]), 1).double().eval()
+    batch = Batch.from_lists(ROWS)
+    states = model.run(batch, wanted="hidden")
+    assert not states.heads
+    assert torch.equal(states.hidden, model.run(batch).hidden)
+
+
 def test_what_cannot_be_computed_of_some_tokens_is_computed_of_all() -> None:
     spec = SPECS["bert"]
     block = spec.encoder.pattern[0]

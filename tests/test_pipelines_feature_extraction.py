@@ -112,7 +112,7 @@ def test_a_model_with_a_head_gives_the_same_and_does_not_run_it(pipe):
     seen = []
     found = FeatureExtraction(labelled)(TEXTS[0])
     np.testing.assert_allclose(found, pipe(TEXTS[0]), atol=1e-5)
-    assert seen == [0]
+    assert not seen
 
 
 def test_an_encoder_decoder_gives_its_encoders_states():

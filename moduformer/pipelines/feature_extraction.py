@@ -198,6 +198,5 @@ def _last_hidden(model: Model, runs: Sequence[TokenRun]) -> Iterator[tuple[np.nd
             if model.spec.has_source and model.encoder is not None:
                 hidden, _ = model.encoder.encode(model.embedding(batch), batch.rows)
             else:
-                # No head is asked for: a model that came with one need not compute a score for every token.
-                hidden = model.run(batch, logits_at=torch.zeros(0, dtype=torch.long, device=model.device)).hidden
+                hidden = model.run(batch, wanted="hidden").hidden
             yield numbers, batch, hidden
