@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -78,6 +79,15 @@ class Rows:
             prefixes=self.prefixes,
         )
 
+    def joined(self, counts: Sequence[int]) -> Rows:
+        """The same tokens, as many rows as `counts` says being one: for looking at what they share, wherever they
+        stand themselves. Raises `TextError` where counts and rows do not fit."""
+        if sum(counts) != len(self.lengths) or not all(counts):
+            raise TextError(f"{len(self.lengths)} rows cannot be joined as {list(counts)}")
+        ends = list(accumulate(counts, initial=0))
+        lengths = tuple(sum(self.lengths[start:stop]) for start, stop in pairwise(ends))
+        return Rows(lengths, self.positions, regular=False)
+
     def places(self, chosen: Sequence[int]) -> Tensor:
         """Where the tokens of some rows lie in the flat run, row after row, `[their tokens]`."""
         starts = self.starts.tolist()
@@ -113,7 +123,8 @@ class Batch:
     Row `i` here is the caller's row `order[i]`; token `n` here belongs in cell `cells[n]` of the flattened grid.
     `pixels` `[images, channels, height, width]` are the images of all rows, row after row, and `images` says how many
     each row has. What a model has made of them is `given` in place of tokens, or `beside` them. An `instruction` is
-    text that is read along with the images, one row an image.
+    text that is read along with the images, one row an image. Of what an encoder reads, `readers` are how many rows of
+    the decoder, one after another, look at each row; where it is None, one.
     """
 
     tokens: Tensor
@@ -131,6 +142,7 @@ class Batch:
     given: Given | None = None
     beside: Beside | None = None
     instruction: Batch | None = None
+    readers: tuple[int, ...] | None = None
 
     @classmethod
     def from_pixels(

@@ -229,20 +229,19 @@ class Cache:
         made.select(chosen)
         return made
 
-    def select(self, chosen: Sequence[int], source: Rows | None = None) -> None:
+    def select(self, chosen: Sequence[int], source: Tensor | None = None) -> None:
         """Keeps these rows, in this order; a row may come more than once, as beams do.
 
-        `source` are the encoder's rows where the stack crosses; `Batch.select` chooses the same of a batch.
+        Where the stack crosses, `source` are the places of the encoder's tokens to keep; None keeps all.
         """
         index = torch.tensor(chosen, dtype=torch.long, device=self.seen.device)
-        tokens = None if source is None else source.places(chosen)
         self.rows, self.seen = len(chosen), self.seen[index]
         self.marks = None if self.marks is None else self.marks[index]
         self.images = None if self.images is None else self.images[index]
         for slots in self.slots.values():
             slots.positions, slots.lost = slots.positions[index], slots.lost[index]
         for layer in self.layers:
-            layer.select(index, tokens)
+            layer.select(index, source)
         for module in self.modules.values():
             module.select(chosen)
 

@@ -181,7 +181,8 @@ class Model(nn.Module):
         else:
             if target is None:
                 raise TextError("an encoder-decoder needs decoder_input_ids (or labels to make them from)")
-            if target.order != batch.order:
+            readers = batch.readers
+            if target.order != (batch.order if readers is None else tuple(range(sum(readers)))):
                 raise TextError("the rows of the encoder's batch and the decoder's are not in the same order")
             assert self.decoder is not None
             last = None
@@ -194,7 +195,8 @@ class Model(nn.Module):
                 encoded = images.flatten(0, 1)
             source = "vision" if self.encoder is None else "encoder"
             memory = self._one_image_each(encoded, batch, target, cache)
-            memory = memory or Memory(encoded, Layout(target.rows, batch.rows), last, source)
+            readings = target.rows if readers is None else target.rows.joined(readers)
+            memory = memory or Memory(encoded, Layout(readings, batch.rows), last, source)
             hidden = self.targets(target)
             if trace is not None:
                 hidden = trace.see("decoder.embedding", hidden)

@@ -138,7 +138,7 @@ def test_rows_of_a_cache_can_be_chosen(name: str) -> None:
         found = model.run(Batch.following(next_tokens, cache.seen), cache=cache)
         once = model.run(whole)
     else:
-        cache.select(chosen, source.rows)
+        cache.select(chosen, source.rows.places(chosen))
         encoded = states.encoder_hidden[source.rows.places(chosen)]
         source = source.select(chosen)
         found = model.run(source, Batch.following(next_tokens, cache.seen), cache, encoded=encoded)

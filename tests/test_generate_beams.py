@@ -32,6 +32,16 @@ def searched(model: Model, prompts: list[list[int]], new: int = NEW, **settings:
     return run(model, prompts, Request(GenerationSettings(**settings), new))
 
 
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 700, 1000, 4096])
+def test_the_largest_of_many_numbers(size: int) -> None:
+    torch.manual_seed(size)
+    for count in (1, 5, 10):
+        for numbers in (torch.randn(size), torch.randn(size).masked_fill(torch.rand(size) < 0.7, float("-inf"))):
+            found = beams._largest(numbers, min(count, size))
+            assert len(set(found.tolist())) == min(count, size)
+            assert torch.equal(numbers[found], numbers.topk(min(count, size)).values)
+
+
 @pytest.mark.parametrize(("reference", "name"), writers())
 def test_beams_and_their_scores_equal_transformers(reference: Any, name: str, tmp_path) -> None:
     ours, theirs = pair(reference, name, 1, tmp_path)

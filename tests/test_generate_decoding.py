@@ -158,6 +158,35 @@ def test_a_decoder_may_begin_with_a_forced_prefix() -> None:
         Decoding(model, PROMPTS, [[0], [0]])
 
 
+@pytest.mark.parametrize("name", ["t5", "transformer", *RECURRENT])
+def test_rows_of_one_source_share_it(name: str) -> None:
+    model = model_of(name)
+    decoding = Decoding(model, PROMPTS)
+    for chosen, tokens in (
+        ([0, 0, 0, 1, 2, 3, 3], [5, 6, 7, 8, 9, 10, 11]),
+        ([2, 0, 1, 3, 5, 6], [12, 5, 6, 7, 8, 9]),  # beams change places, and one text has ended
+        ([3, 0, 1, 4], [4, 5, 6, 7]),  # another order of sources
+        ([0, 1, 2, 0], [4, 5, 6, 7]),  # and one of them twice, apart
+    ):
+        decoding.select(chosen)
+        agrees(model, decoding)
+        decoding.advance(tokens)
+        agrees(model, decoding)
+    if name in SPECS:
+        held = [layer.cross[0].shape[0] for layer in decoding.cache.layers]
+        distinct = sum(len(PROMPTS[decoding.active[i]]) for i in (0, 1, 3))
+        assert decoding.active[1] == decoding.active[2]
+        assert held == [distinct] * len(held)
+
+
+def test_rows_are_joined_as_they_are_counted() -> None:
+    rows = Batch.from_lists([[1, 2, 3], [4, 5], [6]]).rows
+    assert rows.joined([1, 2]).lengths == (3, 3)
+    for counts in ([3, 1], [2], [3, 0]):
+        with pytest.raises(TextError, match="3 rows cannot be joined"):
+            rows.joined(counts)
+
+
 def test_holes_in_a_prompt_do_not_disturb_a_rollback() -> None:
     model = model_of("llama")
     ids = torch.tensor([[4, 5, 6, 7, 8], [9, 10, 11, 12, 13]])

@@ -85,7 +85,7 @@ class RecurrentCache(Cache):
         """A cache that has seen nothing."""
         return cls(rows, [], {}, torch.zeros(rows, dtype=torch.long, device=device))
 
-    def select(self, chosen: Sequence[int], source: Rows | None = None) -> None:
+    def select(self, chosen: Sequence[int], source: Tensor | None = None) -> None:
         """Keeps these rows, in this order; a row may come more than once. Without `source` each keeps its source."""
         super().select(chosen, source)
         index = torch.tensor(chosen, dtype=torch.long, device=self.seen.device)

@@ -62,7 +62,7 @@ def generate(model: Model, prompts: Batch | Sequence[Sequence[int]], request: Re
     processors = [*request.all_processors(), *settings.warpers()]
     room = positions_of(model)
     while True:
-        logits = decoding.logits
+        scores = decoding.logits.log_softmax(-1)
         first, rows, tokens = 0, [], []
         for prompt, search in enumerate(searches):
             said: list[int] = []
@@ -71,7 +71,7 @@ def generate(model: Model, prompts: Batch | Sequence[Sequence[int]], request: Re
                     continue
                 own = slice(first, first + len(group.beams))
                 beams = decoding.rows[own]
-                totals = _totals(group, beams, logits[own], processors, settings, said)
+                totals = _totals(group, beams, scores[own], processors, settings, said)
                 chosen = _candidates(totals, settings, generators[prompt] if generators else None)
                 said += _step(group, beams, chosen, request, room)
                 if group.going:
@@ -88,13 +88,12 @@ def generate(model: Model, prompts: Batch | Sequence[Sequence[int]], request: Re
 def _totals(
     group: _Group,
     beams: Sequence[Row],
-    logits: Tensor,
+    own: Tensor,
     processors: Sequence[Processor],
     settings: GenerationSettings,
     said: Sequence[int],
 ) -> Tensor:
-    """Scores of all continuations of a group's beams, `[beams, vocab]`."""
-    own = logits.log_softmax(-1)
+    """Scores of all continuations of a group's beams, whose tokens' log-probabilities are `own`, `[beams, vocab]`."""
     if said and settings.diversity_penalty:
         times = torch.bincount(torch.tensor(said, device=own.device), minlength=own.shape[-1])
         own = own - settings.diversity_penalty * times
@@ -112,9 +111,26 @@ def _candidates(totals: Tensor, settings: GenerationSettings, generator: torch.G
         noise = torch.rand(len(flat), dtype=torch.float64, generator=generator).clamp_min(1e-300).to(flat.device)
         keys = flat.double() - (-noise.log()).log()
     wanted = width * max(2, 1 + len(set(settings.eos_token_id)))
-    places = keys.topk(min(wanted, len(keys))).indices
+    places = _largest(keys, min(wanted, len(keys)))
     scored = zip(places.tolist(), flat[places].tolist())
     return [_Candidate(place // vocab, place % vocab, score) for place, score in scored if score != float("-inf")]
+
+
+BLOCK = 64
+
+
+def _largest(numbers: Tensor, count: int) -> Tensor:
+    """Places of the `count` largest of `[n]` numbers, the largest first.
+
+    They lie in the `count` blocks whose own largest are largest, or behind the last whole block: no more is sorted."""
+    blocks = len(numbers) // BLOCK
+    if blocks <= count:
+        return numbers.topk(count).indices
+    of_blocks = numbers[: blocks * BLOCK].view(blocks, BLOCK).amax(1).topk(count).indices
+    inside = torch.arange(BLOCK, device=numbers.device)
+    rest = torch.arange(blocks * BLOCK, len(numbers), device=numbers.device)
+    places = torch.cat(((of_blocks[:, None] * BLOCK + inside).flatten(), rest))
+    return places[numbers[places].topk(count).indices]
 
 
 def _step(

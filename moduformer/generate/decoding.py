@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from moduformer.batch import Batch
+from moduformer.blocks.stack import Stack
 from moduformer.errors import TextError
 from moduformer.generate.two_streams import ask_ahead, unread
 
@@ -69,6 +71,7 @@ class Decoding:
         self.active = list(range(count))
         self.cache = model.cache(count)
         self._source: Batch | None = None
+        self._sources: list[int] = []
         self._encoded: Tensor | None = None
         self._logits: Tensor | None = None
         if not spec.has_source:
@@ -88,7 +91,7 @@ class Decoding:
         else:
             begin = _prefixes(prefix, spec.decoder_start_id, count)
             self.rows = [Row(ids, len(ids)) for ids in begin]
-            self._source = batch
+            self._source, self._sources = batch, list(self.active)
             target = Batch.following(begin, self.cache.seen, model.device)
             self._run(target, target.rows.ends)
 
@@ -151,19 +154,31 @@ class Decoding:
         if list(rows) == list(range(len(self.rows))):
             return
         moved = [self.active[i] for i in rows]
-        # Beams of one source change places at every step; what they share need not.
-        same_sources = moved == self.active
-        if self._source is None or same_sources:
-            self.cache.select(rows)
-        else:
-            assert self._encoded is not None
-            self.cache.select(rows, self._source.rows)
-            self._encoded = self._encoded[self._source.rows.places(rows)]
-            self._source = self._source.select(rows)
+        self.cache.select(rows, self._select_sources(moved))
         self.rows = [self.rows[i].copy() for i in rows]
         self.active = moved
         if self._logits is not None:
             self._logits = self._logits[torch.tensor(rows, device=self._logits.device)]
+
+    def _select_sources(self, active: Sequence[int]) -> Tensor | None:
+        """Keeps the sources of these rows; the places of their tokens among those that were there, None for all.
+
+        Rows of one source that follow each other, such as beams, share it, unless the decoder is recurrent, whose
+        state is a row's own, or looks at images.
+        """
+        if self._source is None:
+            return None
+        shared = isinstance(self.model.decoder, Stack) and self.model.encoder is not None
+        runs = [len(list(run)) for _, run in groupby(active)] if shared else [1] * len(active)
+        wanted = [active[start] for start in accumulate(runs[:-1], initial=0)]
+        places = None
+        if wanted != self._sources:
+            assert self._encoded is not None
+            chosen = [self._sources.index(number) for number in wanted]
+            places = self._source.rows.places(chosen)
+            self._encoded, self._source, self._sources = self._encoded[places], self._source.select(chosen), wanted
+        self._source = replace(self._source, readers=tuple(runs) if shared else None)
+        return places
 
     def _following(self, tokens: Sequence[Sequence[int]]) -> Batch:
         if len(tokens) != len(self.rows):
