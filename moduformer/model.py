@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from moduformer import architecture
 from moduformer.architecture import HeadKind, LearnedPositions, QFormer, Resampler, Rotary, Spec
@@ -767,14 +768,41 @@ def build(spec: Spec, device: torch.device | str | None = None, seed: int | None
     On device "meta" it takes no memory: sizes and names only. `seed` makes the weights reproducible. Weights are drawn
     as in BERT and GPT-2 (Devlin et al. 2019, appendix A.2): normal with standard deviation 0.02, biases zero.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         model = Model(spec)
     if str(device) != "meta":
-        model = model.to_empty(device=device or "cpu")
+        materialise(model, device or "cpu")
         generator = None if seed is None else torch.Generator(device=device or "cpu").manual_seed(seed)
         for name, parameter in model.named_parameters():
             initialise(name, parameter, generator)
     return model.eval()
+
+
+def materialise(module: nn.Module, device: torch.device | str = "cpu") -> None:
+    """Gives parameters and buffers on "meta" memory on a device, what stands in it undefined.
+
+    As `Module.to_empty`, which imports PyTorch's compiler for it."""
+    for part in module.modules():
+        for name, value in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
+            if value.is_meta:
+                empty = torch.empty(value.shape, dtype=value.dtype, device=device)
+                setattr(part, name, nn.Parameter(empty, value.requires_grad) if name in part._parameters else empty)
+
+
+class _Undrawn(TorchFunctionMode):
+    """New modules draw no numbers. Where nothing is stored there are none to draw, and for drawing them all the same
+    PyTorch imports its compiler, which takes longer than all else that loading a small model does."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, arguments: Any = (), named: dict[str, Any] | None = None
+    ) -> Any:
+        named = named or {}
+        if function in DRAWN:
+            return named["tensor"] if "tensor" in named else arguments[0]
+        return function(*arguments, **named)
+
+
+DRAWN = (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_)
 
 
 def initialise(name: str, parameter: Tensor, generator: torch.Generator | None = None, std: float = 0.02) -> None:

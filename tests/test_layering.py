@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_models import tiny_encoder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "moduformer"
@@ -43,6 +44,12 @@ def test_help_loads_nothing_heavy(words):
         f"with contextlib.redirect_stdout(io.StringIO()):\n    app({words!r}, standalone_mode=False)"
     )
     assert not loaded_by(code) & set(HEAVY)
+
+
+def test_a_model_runs_without_the_compiler_of_pytorch(tmp_path):
+    folder = tiny_encoder(tmp_path / "tiny")
+    code = f"import moduformer as mf\nmf.pipeline('feature-extraction', {str(folder)!r})(['a text'], pooling='mean')"
+    assert not loaded_by(code) & {"torch._dynamo", "torch._inductor", "sympy", "pandas", "sklearn", "scipy"}
 
 
 def test_a_heavy_import_would_be_seen():

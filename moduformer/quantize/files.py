@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from moduformer.blocks.head import Head
 from moduformer.errors import CheckpointError
 from moduformer.families import family
-from moduformer.model import Model, build
+from moduformer.model import Model, build, materialise
 from moduformer.quantize.linear import CODED, GROUPS, CodedLinear, Int4Linear
 from moduformer.quantize.quantization import SCHEMES, Quantization, put, table_of
 from moduformer.weights.checkpoint import (
@@ -95,7 +95,7 @@ def load(path: Path, task: str | None = None, dtype: torch.dtype = torch.float32
             parts = {name: read(f"{place}.{name}") for name in layer.stored(*sizes[place][:2], quantization.group)}
             bias = read(f"{place}.bias") if sizes[place][2] else None
             put(model, place, layer.restored(parts, bias))
-        model.to_empty(device="cpu")
+        materialise(model)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(read(name)).requires_grad_(False)

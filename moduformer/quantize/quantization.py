@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from moduformer.blocks.head import Head
 from moduformer.blocks.linear import FusedLinear
 from moduformer.errors import SpecError
-from moduformer.model import Model, build
+from moduformer.model import Model, build, materialise
 from moduformer.quantize.linear import CODED, GROUPS, MAX_INPUTS, Int4Linear
 from moduformer.quantize.packed import Float16Linear, Float32Linear, PackedLinear
 
@@ -115,7 +115,8 @@ def unpacked(model: Model) -> Model:
     assert model.quantization is not None
     packed = {path: model.get_submodule(path) for path in model.quantization.layers}
     held = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    floats = build(model.spec, device="meta").to(model.dtype).to_empty(device="cpu")
+    floats = build(model.spec, device="meta").to(model.dtype)
+    materialise(floats)
     with torch.no_grad():
         for path, module in floats.named_modules():
             for name, parameter in module.named_parameters(recurse=False):

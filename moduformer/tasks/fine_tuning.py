@@ -12,7 +12,7 @@ from moduformer.architecture import Head
 from moduformer.atomic import write_text
 from moduformer.errors import CheckpointError, TrainingError
 from moduformer.loading import load
-from moduformer.model import Model, build
+from moduformer.model import Model, build, materialise
 from moduformer.train.adaptation import adapt
 from moduformer.train.callbacks import Callback, History, json_safe
 from moduformer.train.encoded import Encoded
@@ -111,7 +111,7 @@ def with_heads(model: Model, heads: tuple[Head, ...], seed: int) -> Model:
         if head.kind == "pool" and head == model.spec.head("pool"):
             made.heads[head.kind] = model.heads[head.kind]
             continue
-        made.heads[head.kind].to_empty(device=model.device)
+        materialise(made.heads[head.kind], model.device)
         draw_head(made, head.kind, seed)
         drawn.append(head.kind)
     made.tokenizer = model.tokenizer

@@ -13,7 +13,7 @@ import torch
 
 from moduformer.architecture import Head, HeadKind, Norm, Transform
 from moduformer.errors import TrainingError
-from moduformer.model import Model
+from moduformer.model import Model, materialise
 from moduformer.train.callbacks import Callback, History
 from moduformer.train.encoded import Encoded
 from moduformer.train.loop import train
@@ -101,6 +101,6 @@ def _language_model(model: Model, seed: int) -> Model:
     if own is not None:
         shell.heads[kind] = model.heads[kind]
     else:
-        shell.heads.to_empty(device=model.device)
+        materialise(shell.heads, model.device)
         draw_head(shell, kind, seed)
     return shell.eval()

@@ -18,7 +18,7 @@ from moduformer.atomic import write_text
 from moduformer.errors import CheckpointError, SpecError
 from moduformer.families import family, family_of
 from moduformer.families.family import Family
-from moduformer.model import Model, build, initialise
+from moduformer.model import Model, build, initialise, materialise
 from moduformer.weights.files import open_tensors
 from moduformer.weights.generation_config import GENERATION_CONFIG, read_generation_config
 from moduformer.weights.plan import Entry, Row, expand
@@ -371,7 +371,7 @@ def _fill(
                     f"{tensors.path}: tensor {quoted(found[name])} has shape {list(shape)}, "
                     f"but the config asks for {list(entry.shape)}"
                 )
-    model.to_empty(device="cpu")
+    materialise(model)
     views = model.views()
     for entry in entries:
         if entry.file in missing:
