@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from moduformer.architecture import Head, HeadKind, Norm, Transform
 from moduformer.errors import TrainingError
-from moduformer.model import Model, materialise
+from moduformer.model import Model, build, materialise
 from moduformer.train.callbacks import Callback, History
 from moduformer.train.encoded import Encoded
 from moduformer.train.loop import train
@@ -95,8 +93,7 @@ def _language_model(model: Model, seed: int) -> Model:
         bias=kind == "masked-lm",
         transform=None if kind == "language-model" else Transform(spec.embedding.width, "gelu", Norm()),
     )
-    with torch.device("meta"):
-        shell = Model(replace(spec, heads=(head,)))
+    shell = build(replace(spec, heads=(head,)), device="meta")
     shell.embedding, shell.encoder, shell.decoder = model.embedding, model.encoder, model.decoder
     if own is not None:
         shell.heads[kind] = model.heads[kind]
