@@ -81,7 +81,7 @@ def test_equal_seeds_give_equal_models_and_the_callers_generators_are_left_alone
     assert np.abs(other - first).max() > 1e-4
 
 
-@pytest.mark.parametrize("recipe", ["plain", "ulmfit", "lora", "features"])
+@pytest.mark.parametrize("recipe", ["plain", "ulmfit", "lora", "features", "contrast"])
 def test_every_recipe_trains_saves_and_loads(encoder, tmp_path, recipe):
     X, y = reviews(40)
     made = mf.TextClassifier(encoder, recipe=recipe, epochs=2).fit(X, y)
@@ -89,7 +89,7 @@ def test_every_recipe_trains_saves_and_loads(encoder, tmp_path, recipe):
     np.testing.assert_allclose(back.predict_proba(X), made.predict_proba(X), atol=1e-7)
     assert back.get_params()["recipe"] == recipe
     model_type = json.loads((tmp_path / recipe / "config.json").read_text())["model_type"]
-    assert model_type == ("moduformer" if recipe == "features" else "bert")
+    assert model_type == ("moduformer" if recipe in ("features", "contrast") else "bert")
 
 
 def test_features_leave_the_encoder_as_it_was_and_separate_the_classes(encoder):
@@ -98,6 +98,21 @@ def test_features_leave_the_encoder_as_it_was_and_separate_the_classes(encoder):
     assert made.score(X, y) > 0.9
     before = mf.load(encoder).views()["encoder.0.attention.q.weight"]
     assert torch.equal(made.model_.views()["encoder.0.attention.q.weight"], before)
+
+
+def test_contrast_draws_texts_of_one_class_together(encoder):
+    X, y = reviews(40)
+    alike = np.equal.outer(y, y)
+    parted = []
+    for recipe in ("features", "contrast"):
+        epochs = {} if recipe == "features" else {"epochs": 3, "learning_rate": 1e-3}
+        made = mf.TextClassifier(encoder, recipe=recipe, **epochs).fit(X, y)
+        vectors = np.array(mf.pipeline("feature-extraction", made.model_)(X, pooling="mean", normalize=True))
+        cosines = vectors @ vectors.T
+        parted.append(cosines[alike].mean() - cosines[~alike].mean())
+        assert made.score(X, y) > 0.9
+    assert parted[1] > parted[0] + 0.2
+    assert made.history_.steps
 
 
 def test_adaptation_changes_the_encoder_before_the_task_and_is_thrown_away(encoder):
@@ -194,7 +209,7 @@ def test_the_pooler_a_checkpoint_holds_is_kept(encoder):
 # Several labels, pairs -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", ["plain", "features"])
+@pytest.mark.parametrize("recipe", ["plain", "features", "contrast"])
 def test_several_labels_a_text_as_collections(encoder, tmp_path, recipe):
     X, y = _tagged(120)
     made = mf.TextClassifier(encoder, recipe=recipe, **FAST | {"epochs": 10}).fit(X, y)
@@ -415,6 +430,8 @@ def test_data_that_cannot_be_used_is_refused_by_row(encoder, X, y, says):
         ({"learning_rate": -1.0}, DataError),
         ({"recipe": "features", "adapt": True}, DataError),
         ({"recipe": "features", "precision": "bfloat16"}, DataError),
+        ({"recipe": "contrast", "adapt": True}, DataError),
+        ({"recipe": "contrast", "patience": 2}, DataError),
     ],
 )
 def test_parameters_that_cannot_be_are_refused(encoder, parameters, error):

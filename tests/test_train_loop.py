@@ -30,6 +30,7 @@ from moduformer.train.features import fit_features
 from moduformer.train.loop import train
 from moduformer.train.objectives import (
     Classification,
+    Contrast,
     MaskedLanguage,
     MultiLabel,
     NextToken,
@@ -248,6 +249,38 @@ def test_frozen_features_give_a_head_that_equals_its_logits(classes):
     assert head.accuracy > 0.9
     with pytest.raises(TrainingError, match="two classes"):
         fit_features(model, examples, np.zeros(120, int), 2)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_contrast_is_the_loss_of_the_paper(several):
+    """Khosla et al. 2020, eq. 2, number by number; texts with nobody to be drawn to take no part."""
+    examples, _ = sentences(6)
+    labels = np.array([0, 1, 0, 2, 1, 0])
+    if several:
+        labels = np.eye(3, dtype=int)[labels]
+        labels[3, 2], labels[4, 0] = 0, 1
+    model = build(bert(), seed=0)
+    objective = Contrast(temperature=0.3)
+    prepared = objective.prepare(examples, labels, np.arange(6), 0, CPU)
+    features = mean_features(model, examples).astype(np.float64)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    chances = np.exp(features @ features.T / 0.3)
+    np.fill_diagonal(chances, 0)
+    summed, counted = 0.0, 0
+    for i in range(6):
+        shared = [
+            j
+            for j in range(6)
+            if j != i and (bool((labels[i] * labels[j]).any()) if several else labels[i] == labels[j])
+        ]
+        if shared:
+            counted += 1
+            summed -= sum(np.log(chances[i, j] / chances[i].sum()) for j in shared) / len(shared)
+    assert counted == 5
+    assert prepared.weight == counted
+    assert float(objective.loss(model, prepared)) == pytest.approx(summed, rel=1e-5)
+    alone = objective.prepare(examples, labels, np.array([0, 3]), 0, CPU)
+    assert float(objective.loss(model, alone)) == 0.0
 
 
 # The run -----------------------------------------------------------------------------------------------------------

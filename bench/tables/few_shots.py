@@ -23,6 +23,7 @@ class FewShotsTable(Table[TrainerWork]):
     work_type = TrainerWork
     contenders: ClassVar = [
         SetFit(),
+        Ours("contrast", epochs=None),
         Ours("features", epochs=None),
         Ours("plain", epochs=None),
         Ours("lora", epochs=None),

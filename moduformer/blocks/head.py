@@ -113,11 +113,11 @@ def read(
     if settings.reads == "tokens":
         return hidden
     if settings.reads == "mean":
-        return _mean(hidden, rows)
+        return mean(hidden, rows)
     if settings.reads == "concat":
         most = torch.stack([part.amax(0) for part in hidden.split(rows.lengths)])
         # A model that reads from the end has read all at a row's beginning.
-        return torch.cat((hidden[rows.starts if backward else rows.ends], most, _mean(hidden, rows)), 1)
+        return torch.cat((hidden[rows.starts if backward else rows.ends], most, mean(hidden, rows)), 1)
     places = places_read(settings, rows, tokens, eos, backward)
     assert places is not None, f"a head that reads {settings.reads!r} gets its input from another head"
     return hidden[places]
@@ -142,7 +142,8 @@ def places_read(
     return None
 
 
-def _mean(hidden: Tensor, rows: Rows) -> Tensor:
+def mean(hidden: Tensor, rows: Rows) -> Tensor:
+    """The mean of every row's states, `[rows, dim]`."""
     sums = hidden.new_zeros(len(rows.lengths), hidden.shape[1]).index_add(0, rows.row_of, hidden)
     return sums / hidden.new_tensor(rows.lengths).unsqueeze(1)
 

@@ -39,7 +39,7 @@ def train(
             "default) or seq2seq-gru-bahdanau, for lm: gpt (its default), llama or bert."
         ),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="plain, ulmfit, lora or features.")] = "plain",
+    recipe: Annotated[str, typer.Option(help="plain, ulmfit, lora, features or contrast.")] = "plain",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the result; default: named after data and model.")
     ] = None,

@@ -329,7 +329,7 @@ def dry_run(settings: RunSettings, steps: int = 4) -> dict[str, Any]:
     texts = read(data.train.texts, data.train.pairs)
     plan = Plan(texts.encoded.lengths, loop.batch_size * loop.accumulate, loop.batch_tokens, loop.seed)
     total = plan.steps(loop.epochs)
-    epochs = 1 if recipe.frozen_features else loop.epochs
+    epochs = loop.epochs if recipe.trains else 1
     seconds, memory = _timed(settings, data, steps)
     counts, evaluated = data.train.counts(), data.evaluation.counts()
     return {
@@ -365,7 +365,7 @@ def dry_run(settings: RunSettings, steps: int = 4) -> dict[str, Any]:
         "model": {"name": settings.model, "parameters": model.num_parameters(), "notes": model.notes},
         "recipe": {"name": recipe.name, "settings": loop.identity()},
         "estimate": {
-            "steps": 0 if recipe.frozen_features else total,
+            "steps": total if recipe.trains else 0,
             "seconds_per_window": seconds,
             "seconds": seconds * len(texts.owner) * epochs,
             "peak_memory_bytes": memory,

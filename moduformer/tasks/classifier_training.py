@@ -1,4 +1,4 @@
-"""How a text classifier gets its weights: by training the encoder, or by a linear head on frozen features."""
+"""How a text classifier gets its weights: by training the encoder with its head, or by a linear head on features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from moduformer.architecture import Head
-from moduformer.errors import DataError
+from moduformer.errors import DataError, TrainingError
 from moduformer.loading import load
 from moduformer.metrics.classification import classification_metrics, multilabel_metrics
 from moduformer.model import Model
@@ -24,7 +24,7 @@ from moduformer.train.evaluation import predict
 from moduformer.train.examples import Examples, class_weights
 from moduformer.train.labels import LabelSet
 from moduformer.train.loop import train
-from moduformer.train.objectives import Classification, MultiLabel, Objective
+from moduformer.train.objectives import Classification, Contrast, MultiLabel, Objective
 from moduformer.train.recipes import Recipe
 from moduformer.train.splitting import split
 
@@ -86,8 +86,8 @@ def train_classifier(job: Training) -> Trained:
         DataError: weights that do not fit the classes.
         TrainingError, CheckpointError, SourceError, TextError: as `load` and `train` do.
     """
-    if job.recipe.frozen_features:
-        return _fit_features(job)
+    if job.recipe.linear_head:
+        return _fit_linear_head(job)
     if job.patience is not None:
         job = _with_rows_to_choose_by(job)
     model = new_classifier(job.source, job.examples.classes, job.recipe.settings.seed, job.device)
@@ -204,16 +204,20 @@ def headline(targets: np.ndarray, scores: np.ndarray, multi_label: bool) -> dict
     return {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1, "loss": float(loss)}
 
 
-# A linear head on frozen features ------------------------------------------------------------------------------------
+# A linear head on features -------------------------------------------------------------------------------------------
 
 
-def _fit_features(job: Training) -> Trained:
+def _fit_linear_head(job: Training) -> Trained:
     from moduformer.train.features import fit_features
 
     body = load(job.source, "feature-extraction", job.device)
     texts = windower(body, job.max_length, job.stride)(job.examples.texts, job.examples.pairs)
     encoded, seed = texts.shared(job.weights), job.recipe.settings.seed
     targets, classes = job.examples.targets[texts.owner], len(job.examples.classes)
+    history = None
+    if job.recipe.contrast:
+        job = replace(job, recipe=job.recipe.for_model(body.spec))
+        history = _drawn_together(body, encoded, targets, job)
     weights = _class_weights(job.examples, job.class_weight)
     if job.examples.multi_label:
         weight, bias = _fit_each_class(body, encoded, targets, weights, seed)
@@ -227,7 +231,26 @@ def _fit_features(job: Training) -> Trained:
         for name, value in (("weight", weight), ("bias", bias)):
             head.get_parameter(name).copy_(torch.from_numpy(np.asarray(value, dtype=np.float32)))
     model.labels = job.examples.classes.names
-    return Trained(model, None, texts, job.recipe)
+    return Trained(model, history, texts, job.recipe)
+
+
+def _drawn_together(body: Model, encoded: Encoded, targets: np.ndarray, job: Training) -> History:
+    if body.quantization is not None:
+        raise TrainingError(f"{job.source} is quantised and cannot be trained; start from its float checkpoint")
+    if body.encoder is not None and body.decoder is not None:
+        raise TrainingError(f"{job.source} has an encoder and a decoder; this recipe needs a model with one of them")
+    history = train(
+        body,
+        encoded,
+        targets,
+        job.recipe.settings,
+        objective=Contrast(),
+        callbacks=job.callbacks,
+        folder=job.folder,
+        resume=job.resume,
+    )
+    body.eval()
+    return history
 
 
 def _fit_each_class(

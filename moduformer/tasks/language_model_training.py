@@ -254,7 +254,7 @@ def _evaluator(job: Training, choice: PlainTexts | None) -> Callable[[Model], di
 
 
 def _for_words(recipe: Recipe, model: Model) -> Recipe:
-    if recipe.frozen_features or recipe.adaptation is not None:
+    if recipe.linear_head or recipe.adaptation is not None:
         raise TrainingError(f"recipe {recipe.name!r} is for classifying; use plain, ulmfit or lora")
     if recipe.lora is not None:
         return replace(recipe, settings=replace(recipe.settings, policy=Only(("adapters",))))
@@ -267,7 +267,7 @@ def _for_words(recipe: Recipe, model: Model) -> Recipe:
 
 def _untrained(name: str, job: Training) -> Model:
     """An untrained model with a vocabulary learned from the texts."""
-    if job.recipe.lora is not None or job.recipe.frozen_features:
+    if job.recipe.lora is not None or job.recipe.linear_head:
         raise TrainingError(f"{name} is trained from scratch, where recipe {job.recipe.name!r} has no base to keep")
     size, length = job.size or Size(), job.max_length or SCRATCH_LENGTH
     tokenizer = Tokenizer.train(job.texts.texts, "wordpiece" if name == "bert" else "bpe", size.vocab)

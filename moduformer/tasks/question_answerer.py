@@ -151,7 +151,7 @@ class QuestionAnswerer(FineTuned):
     def check(self, examples: Questions, evaluation: Questions | None = None) -> None:
         """Raises what `fit_examples` would raise for these rows and settings, before any model is read."""
         self.check_parameters()
-        if self.resolved_recipe().frozen_features:
+        if self.resolved_recipe().linear_head:
             raise DataError(f"recipe {self.recipe!r} is for whole texts; use plain, ulmfit or lora for answers")
         if not any(answer.start is not None for answers in examples.answers for answer in answers):
             raise DataError(f"{examples.name}: none of its {len(examples):,} questions has an answer to learn from")

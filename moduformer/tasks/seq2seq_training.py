@@ -201,7 +201,7 @@ def _least(*bounds: int | None) -> int | None:
 
 def _for_writing(recipe: Recipe, model: Model) -> Recipe:
     """The recipe as a model that writes needs it: its table of tokens is what it chooses from, and trains whole."""
-    if recipe.frozen_features or recipe.adaptation is not None:
+    if recipe.linear_head or recipe.adaptation is not None:
         raise TrainingError(f"recipe {recipe.name!r} is for classifying; use plain, ulmfit or lora")
     settings = recipe.settings
     if recipe.lora is not None:

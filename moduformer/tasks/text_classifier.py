@@ -61,8 +61,8 @@ class TextClassifier(FineTuned, Classifier):
     Arguments:
         model: what to start from: an alias ("minilm", "e5-small"), a hub id, or a folder.
         recipe: "plain" (all layers), "ulmfit" (discriminative rates and gradual unfreezing, Howard & Ruder 2018),
-            "lora" (low-rank adapters, Hu et al. 2022, merged when saved) or "features" (a linear head on the frozen
-            encoder's mean states).
+            "lora" (low-rank adapters, Hu et al. 2022, merged when saved), "features" (a linear head on the frozen
+            encoder's mean states) or "contrast" (the same after texts of one class were drawn together, for few texts).
         epochs, learning_rate, batch_size: None takes the recipe's; its rate is lower for deeper and wider models.
         class_weight: None, "balanced", or a dict of label to weight.
         random_state: seed of everything random; equal seeds give equal models.
@@ -215,6 +215,9 @@ class TextClassifier(FineTuned, Classifier):
         unused = [name for name in ("adapt", "precision", "dropout") if getattr(self, name)]
         if self.recipe == "features" and unused:
             raise DataError(f"recipe 'features' trains no layer of the encoder: leave out {', '.join(unused)}")
+        unused = [name for name in ("adapt", "patience") if getattr(self, name)]
+        if self.recipe == "contrast" and unused:
+            raise DataError(f"recipe 'contrast' has no use for {' and '.join(unused)}: leave it out")
         if self.merge not in MERGES:
             raise DataError(f"merge is {self.merge!r}; use one of {', '.join(MERGES)}")
         if self.threshold is None or not 0 < self.threshold < 1:

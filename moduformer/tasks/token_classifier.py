@@ -141,7 +141,7 @@ class TokenClassifier(FineTuned):
     def check(self, examples: TaggedExamples, evaluation: TaggedExamples | None = None) -> None:
         """Raises what `fit_examples` would raise for these rows and settings, before any model is read."""
         self.check_parameters()
-        if self.resolved_recipe().frozen_features:
+        if self.resolved_recipe().linear_head:
             raise DataError(f"recipe {self.recipe!r} is for whole texts; use plain, ulmfit or lora for tags")
         if not any(examples.spans):
             raise DataError(f"{examples.name}: none of its {len(examples):,} rows has an entity to learn from")

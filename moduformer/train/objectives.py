@@ -17,7 +17,7 @@ from torch import Tensor
 
 from moduformer.architecture import HeadKind
 from moduformer.batch import Batch, by_length
-from moduformer.blocks.head import IGNORED, Head, shift_left, shift_right
+from moduformer.blocks.head import IGNORED, Head, mean, shift_left, shift_right
 from moduformer.errors import TrainingError
 from moduformer.model import Model
 from moduformer.train.encoded import Encoded, Ragged
@@ -126,6 +126,43 @@ class Regression:
         """The sum of squared errors."""
         logits = model.run(prepared.batch, wanted=self.head).heads[self.head].float().squeeze(-1)
         return _weighted((logits - prepared.wanted).square(), prepared)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Texts of one class alike, those of others unlike: supervised contrastive learning (Khosla et al. 2020, eq. 2).
+
+    For every text of a batch that another one shares its label with, the mean negative log-probability of being chosen
+    that these others have among all texts of the batch, where the chance of a text is e^(cosine / temperature) of mean
+    states. `labels` are int `[rows]`, or 0 and 1 `[rows, classes]`, where one label in common is enough.
+    """
+
+    temperature: float = 0.1
+    head: HeadKind = "classify"
+
+    def prepare(self, examples: Encoded, labels: Any, rows: np.ndarray, epoch: int, device: torch.device) -> Prepared:
+        """The rows as a micro-batch, weighted by how many of them have another to be drawn to."""
+        batch, wanted, shares = _rows(examples, labels, rows, device, torch.float32)
+        counted = _alike(wanted).any(1)
+        weight = float(counted.sum()) if shares is None else float((counted * shares).sum())
+        # A batch without two of a kind says nothing: its loss is zero, and it must not end the training.
+        return Prepared(batch, wanted, weight or 1.0, row_weights=shares)
+
+    def loss(self, model: Model, prepared: Prepared) -> Tensor:
+        """The sum over texts."""
+        states = model.run(prepared.batch, wanted="hidden")
+        features = F.normalize(mean(states.hidden, states.batch.rows).float(), dim=1)
+        itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+        logits = (features @ features.T / self.temperature).masked_fill(itself, -torch.inf)
+        chances = logits.log_softmax(1).masked_fill(itself, 0.0)
+        alike = _alike(prepared.wanted)
+        return _weighted(-(chances * alike).sum(1) / alike.sum(1).clamp(min=1), prepared)
+
+
+def _alike(labels: Tensor) -> Tensor:
+    """Which rows have a label in common with which others, bool `[rows, rows]`."""
+    same = labels[:, None] == labels if labels.dim() == 1 else labels @ labels.T > 0
+    return same.fill_diagonal_(False)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ class Recipe:
         rate_by_size: deeper and wider models get a lower rate (see `for_model`); a rate that somebody sets stays.
         lora: adapters to attach first; None: the model's own weights train.
         adaptation: language-model training to do first, if any.
-        frozen_features: the encoder is only read, and a linear classifier is fitted (see `features.fit_features`).
+        linear_head: a linear classifier is fitted to the encoder's mean features (see `features.fit_features`).
+        contrast: before that, the encoder learns to give texts of one class like features, those of others unlike ones
+            (see `objectives.Contrast`); without it, an encoder with a `linear_head` is only read.
     """
 
     name: str
@@ -40,8 +42,14 @@ class Recipe:
     settings: Settings = field(default_factory=Settings)
     lora: LoraSettings | None = None
     adaptation: Adaptation | None = None
-    frozen_features: bool = False
+    linear_head: bool = False
+    contrast: bool = False
     rate_by_size: bool = True
+
+    @property
+    def trains(self) -> bool:
+        """Whether the encoder is trained, or adapters on it, and not only read."""
+        return self.contrast or not self.linear_head
 
     def for_model(self, spec: Spec) -> Recipe:
         """The recipe with the learning rate for a model of this size: in inverse proportion to depth and width.
@@ -117,7 +125,14 @@ RECIPES = {
                 policy=GradualUnfreezing(),
             ),
         ),
-        Recipe("features", "a linear classifier on the frozen encoder's mean features", frozen_features=True),
+        Recipe("features", "a linear classifier on the frozen encoder's mean features", linear_head=True),
+        Recipe(
+            "contrast",
+            "texts of one class are drawn together first, then as features; for few texts a class",
+            Settings(learning_rate=2e-4, epochs=20),
+            linear_head=True,
+            contrast=True,
+        ),
     )
 }
 
