@@ -105,8 +105,8 @@ def test_contrast_draws_texts_of_one_class_together(encoder):
     alike = np.equal.outer(y, y)
     parted = []
     for recipe in ("features", "contrast"):
-        epochs = {} if recipe == "features" else {"epochs": 3, "learning_rate": 1e-3}
-        made = mf.TextClassifier(encoder, recipe=recipe, **epochs).fit(X, y)
+        settings = {} if recipe == "features" else {"epochs": 10, "learning_rate": 2e-3}
+        made = mf.TextClassifier(encoder, recipe=recipe, **settings).fit(X, y)
         vectors = np.array(mf.pipeline("feature-extraction", made.model_)(X, pooling="mean", normalize=True))
         cosines = vectors @ vectors.T
         parted.append(cosines[alike].mean() - cosines[~alike].mean())
