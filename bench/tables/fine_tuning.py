@@ -19,7 +19,7 @@ class FineTuningTable(Table[TrainerWork]):
     about = (
         "Seconds count from the texts to the trained classifier: loading, tokenising and one epoch of AdamW. What is "
         "learnt differs in the order of rows alone; accuracy on texts held out stands beside it. `lora` trains "
-        "low-rank adapters, `features` a linear head on the frozen encoder."
+        "low-rank adapters, `features` a linear head on the frozen encoder; `recompute` is gradient checkpointing."
     )
     work_type = TrainerWork
     contenders: ClassVar = [
@@ -27,6 +27,7 @@ class FineTuningTable(Table[TrainerWork]):
         TransformersTrainer(by_length=True),
         Ours(),
         Ours(precision="bfloat16"),
+        Ours(recompute=True),
         Ours("lora"),
         Ours("features"),
     ]

@@ -79,6 +79,9 @@ def train(
     dropout: Annotated[
         float | None, typer.Option(min=0, help="Of hidden states while training; by default the model's own.")
     ] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Compute layers again for their gradients: less memory, more time.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would happen and cost; write nothing.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -91,7 +94,7 @@ def train(
             "batch_size": batch_size, "class_weight": class_weight, "max_length": max_length, "stride": stride,
             "merge": None if merge == "mean" else merge, "adapt": adapt or None, "patience": patience, "seed": seed,
             "unlabelled": unlabelled, "device": device, "precision": precision, "dropout": dropout,
-            "size": sizes_from(sizes or ()),
+            "recompute": recompute, "size": sizes_from(sizes or ()),
         }  # fmt: skip
         commands = commands_of(task)
         _train_other(commands, settings_from(commands, task, said), out, dry_run, resume, as_json)
@@ -125,6 +128,7 @@ def train(
         device=device,
         precision=precision,
         dropout=dropout,
+        recompute=recompute,
     )
     if dry_run:
         facts = look(settings)

@@ -58,6 +58,7 @@ class AnsweringSettings:
     device: str | None = None
     precision: str | None = None
     dropout: float | None = None
+    recompute: bool = False
 
     def estimator(self) -> QuestionAnswerer:
         """The estimator these settings describe."""

@@ -87,7 +87,7 @@ class FineTuned(Estimator):
         return recipe(self.recipe, seed=int(self.random_state or 0), **self._overrides())
 
     def _overrides(self) -> dict[str, Any]:
-        own = ("epochs", "learning_rate", "batch_size", "precision", "dropout")
+        own = ("epochs", "learning_rate", "batch_size", "precision", "dropout", "recompute")
         adapt = {"adapt": 1} if getattr(self, "adapt", False) else {}
         return adapt | {name: getattr(self, name) for name in own if getattr(self, name) is not None}
 

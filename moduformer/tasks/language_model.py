@@ -43,7 +43,7 @@ class LanguageModel(FineTuned):
         size: of a model from scratch: `Size`, or its fields by name.
         probability: share of the tokens that are hidden (encoders).
         patience: stop early, after so many epochs without a lower loss on a tenth of the text set aside.
-        device, precision, dropout: see `TextClassifier`.
+        device, precision, dropout, recompute: see `TextClassifier`.
 
     Attributes after `fit`:
         model_: the `moduformer.Model`.
@@ -72,6 +72,7 @@ class LanguageModel(FineTuned):
         device: str | None = None,
         precision: str | None = None,
         dropout: float | None = None,
+        recompute: bool = False,
     ) -> None:
         self.model = model
         self.recipe = recipe
@@ -86,6 +87,7 @@ class LanguageModel(FineTuned):
         self.device = device
         self.precision = precision
         self.dropout = dropout
+        self.recompute = recompute
 
     # Learning ------------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class LanguageModelSettings:
     device: str | None = None
     precision: str | None = None
     dropout: float | None = None
+    recompute: bool = False
     size: dict[str, Any] | None = None
 
     def estimator(self) -> LanguageModel:

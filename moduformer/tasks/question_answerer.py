@@ -48,6 +48,7 @@ class QuestionAnswerer(FineTuned):
         device: where to train and predict; None is the CPU.
         precision: "float32" or "bfloat16" for the matrix products of training; None takes the recipe's.
         dropout: share of the hidden states dropped while training; None takes the model's own.
+        recompute: keep only what goes into each layer, and compute the rest again for the gradients: less memory.
 
     Attributes after `fit`:
         model_: the `moduformer.Model`.
@@ -79,6 +80,7 @@ class QuestionAnswerer(FineTuned):
         device: str | None = None,
         precision: str | None = None,
         dropout: float | None = None,
+        recompute: bool = False,
     ) -> None:
         self.model = model
         self.recipe = recipe
@@ -95,6 +97,7 @@ class QuestionAnswerer(FineTuned):
         self.device = device
         self.precision = precision
         self.dropout = dropout
+        self.recompute = recompute
 
     # Learning ------------------------------------------------------------------------------------------------------
 

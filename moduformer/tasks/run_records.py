@@ -46,6 +46,7 @@ class RunSettings:
     device: str | None = None
     precision: str | None = None
     dropout: float | None = None
+    recompute: bool = False
     bad_rows: str = "report"
 
     def estimator(self) -> TextClassifier:
@@ -66,6 +67,7 @@ class RunSettings:
             device=self.device,
             precision=self.precision,
             dropout=self.dropout,
+            recompute=self.recompute,
         )
 
 

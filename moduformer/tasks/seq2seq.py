@@ -42,7 +42,7 @@ class Seq2Seq(FineTuned):
         num_beams: how many beams a prediction is searched with.
         label_smoothing: share of the probability that other tokens than the right one get while training.
         patience: stop early, after so many epochs without a lower loss on a tenth of the pairs set aside.
-        device, precision, dropout: see `TextClassifier`.
+        device, precision, dropout, recompute: see `TextClassifier`.
 
     Attributes after `fit`:
         model_: the `moduformer.Model`.
@@ -78,6 +78,7 @@ class Seq2Seq(FineTuned):
         device: str | None = None,
         precision: str | None = None,
         dropout: float | None = None,
+        recompute: bool = False,
     ) -> None:
         self.model = model
         self.recipe = recipe
@@ -97,6 +98,7 @@ class Seq2Seq(FineTuned):
         self.device = device
         self.precision = precision
         self.dropout = dropout
+        self.recompute = recompute
 
     # Learning ------------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ class Seq2SeqSettings:
     device: str | None = None
     precision: str | None = None
     dropout: float | None = None
+    recompute: bool = False
     size: dict[str, Any] | None = None
 
 
@@ -218,6 +219,7 @@ def estimator(asked: Seq2SeqSettings, rows: PairRows) -> Seq2Seq:
         device=asked.device,
         precision=asked.precision,
         dropout=asked.dropout,
+        recompute=asked.recompute,
         size=asked.size,
     )
 

@@ -50,6 +50,7 @@ class TaggingSettings:
     device: str | None = None
     precision: str | None = None
     dropout: float | None = None
+    recompute: bool = False
 
     def estimator(self) -> TokenClassifier:
         """The estimator these settings describe."""

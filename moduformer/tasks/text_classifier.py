@@ -76,6 +76,7 @@ class TextClassifier(FineTuned, Classifier):
         device: where to train and predict; None is the CPU.
         precision: "float32" or "bfloat16" for the matrix products of training; None takes the recipe's.
         dropout: share of the hidden states dropped while training; None takes the model's own.
+        recompute: keep only what goes into each layer, and compute the rest again for the gradients: less memory.
 
     Attributes after `fit`:
         classes_: the labels, in the order of `predict_proba`'s columns.
@@ -108,6 +109,7 @@ class TextClassifier(FineTuned, Classifier):
         device: str | None = None,
         precision: str | None = None,
         dropout: float | None = None,
+        recompute: bool = False,
     ) -> None:
         self.model = model
         self.recipe = recipe
@@ -125,6 +127,7 @@ class TextClassifier(FineTuned, Classifier):
         self.device = device
         self.precision = precision
         self.dropout = dropout
+        self.recompute = recompute
 
     # Learning ------------------------------------------------------------------------------------------------------
 
@@ -212,7 +215,7 @@ class TextClassifier(FineTuned, Classifier):
         super().check_parameters()
         if self.class_weight is not None and not isinstance(self.class_weight, str | Mapping):
             raise DataError("class_weight is 'balanced', a weight for each label, or None")
-        unused = [name for name in ("adapt", "precision", "dropout") if getattr(self, name)]
+        unused = [name for name in ("adapt", "precision", "dropout", "recompute") if getattr(self, name)]
         if self.recipe == "features" and unused:
             raise DataError(f"recipe 'features' trains no layer of the encoder: leave out {', '.join(unused)}")
         unused = [name for name in ("adapt", "patience") if getattr(self, name)]

@@ -40,6 +40,7 @@ class TokenClassifier(FineTuned):
         device: where to train and predict; None is the CPU.
         precision: "float32" or "bfloat16" for the matrix products of training; None takes the recipe's.
         dropout: share of the hidden states dropped while training; None takes the model's own.
+        recompute: keep only what goes into each layer, and compute the rest again for the gradients: less memory.
 
     Attributes after `fit`:
         classes_: the tags: O and a B and an I of each type, or tags without marks such as parts of speech.
@@ -71,6 +72,7 @@ class TokenClassifier(FineTuned):
         device: str | None = None,
         precision: str | None = None,
         dropout: float | None = None,
+        recompute: bool = False,
     ) -> None:
         self.model = model
         self.recipe = recipe
@@ -86,6 +88,7 @@ class TokenClassifier(FineTuned):
         self.device = device
         self.precision = precision
         self.dropout = dropout
+        self.recompute = recompute
 
     # Learning ------------------------------------------------------------------------------------------------------
 

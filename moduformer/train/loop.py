@@ -27,6 +27,7 @@ from moduformer.train.groups import layer_groups, set_trained
 from moduformer.train.log_file import LogFiles
 from moduformer.train.objectives import Classification, Objective
 from moduformer.train.optimizer import Optimizer, row_table
+from moduformer.train.recomputation import recomputed
 from moduformer.train.seeds import kept_random, seed_all
 from moduformer.train.settings import Settings, plain
 
@@ -77,6 +78,7 @@ def train(
     with ExitStack() as scope:
         scope.enter_context(kept_random())
         scope.enter_context(dropout_rates(model, settings.attention_dropout, settings.dropout))
+        scope.enter_context(recomputed(model, settings.recompute))
         scope.enter_context(_kept_modes(model, adapters))
         scope.enter_context(run.terminable())
         seed_all(settings.seed)

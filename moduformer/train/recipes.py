@@ -162,6 +162,7 @@ _ALIASES = {
     "adam_epsilon": "eps",
     "eval_steps": "evaluate_every",
     "save_steps": "save_every",
+    "gradient_checkpointing": "recompute",
     "logging_steps": "log_every",
     "metric_for_best_model": "metric",
     "early_stopping_patience": "patience",

@@ -31,6 +31,8 @@ class Settings:
         attention_dropout: replaces the spec's while training. The default 0 keeps attention on its fast kernel.
         dropout: of hidden states, in place of the spec's while training; None leaves the spec's.
         precision: "float32", or "bfloat16" autocast of matrix products (weights and optimizer stay in float32).
+        recompute: layers keep their inputs alone and are computed again for their gradients (gradient checkpointing):
+            less memory for more time, and the same numbers.
         evaluate_every, save_every: "epoch" or a number of optimizer steps; None: never.
         metric: which number of `evaluate`'s result is compared to find the best step; `greater_is_better` says how.
         patience: evaluations without a better metric before training stops; None: never.
@@ -54,6 +56,7 @@ class Settings:
     attention_dropout: float = 0.0
     dropout: float | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
+    recompute: bool = field(default=False, metadata=_COSMETIC)
     seed: int = 0
     evaluate_every: Literal["epoch"] | int | None = "epoch"
     metric: str | None = None
@@ -84,6 +87,8 @@ class Settings:
             raise TrainingError(f"embedding must be 'rows', 'dense' or 'frozen', but is {self.embedding!r}")
         if self.precision not in ("float32", "bfloat16"):
             raise TrainingError(f"precision must be 'float32' or 'bfloat16', but is {self.precision!r}")
+        if not isinstance(self.recompute, bool):
+            raise TrainingError(f"recompute must be True or False, but is {self.recompute!r}")
         if self.patience is not None and self.metric is None:
             raise TrainingError("patience needs a metric to watch; set metric to a name that evaluate returns")
 

@@ -15,7 +15,7 @@ class Ours(Trainer):
 
     def __init__(self, recipe: str = "plain", epochs: int | None = 1, **settings: Any) -> None:
         self.recipe, self.epochs, self.settings = recipe, epochs, settings
-        shown = "".join(f", {value}" for value in settings.values())
+        shown = "".join(f", {name if value is True else value}" for name, value in settings.items())
         self.name = f"moduformer {recipe}{shown}"
 
     def fit(self, work: TrainerWork) -> None:
