@@ -90,17 +90,7 @@ def attend_rows(
         k.data_ptr(),
         v.data_ptr(),
         out.data_ptr(),
-        q.stride(0),
-        k.stride(0),
-        v.stride(0),
-        queries[0].data_ptr(),
-        queries[1].data_ptr(),
-        keys[0].data_ptr(),
-        keys[1].data_ptr(),
-        len(queries[0]),
-        q.shape[1],
-        k.shape[1],
-        q.shape[2],
+        *_rows(q, k, v, queries, keys),
         scale,
         causal,
     )
@@ -126,21 +116,18 @@ def attend_rows_backward(
         v.data_ptr(),
         gradient.data_ptr(),
         *(one.data_ptr() for one in made),
-        q.stride(0),
-        k.stride(0),
-        v.stride(0),
-        queries[0].data_ptr(),
-        queries[1].data_ptr(),
-        keys[0].data_ptr(),
-        keys[1].data_ptr(),
-        len(queries[0]),
-        q.shape[1],
-        k.shape[1],
-        q.shape[2],
+        *_rows(q, k, v, queries, keys),
         scale,
         causal,
     )
     return made
+
+
+def _rows(q: Tensor, k: Tensor, v: Tensor, queries: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]) -> list[int]:
+    """What tells a function of rows how these lie: strides, starts and lengths, then how many of what there are."""
+    strides = [one.stride(0) for one in (q, k, v)]
+    places = [one.data_ptr() for one in (*queries, *keys)]
+    return [*strides, *places, len(queries[0]), q.shape[1], k.shape[1], q.shape[2]]
 
 
 def attend_slots(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, scale: float) -> Tensor:
