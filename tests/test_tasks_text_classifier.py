@@ -113,6 +113,7 @@ def test_contrast_draws_texts_of_one_class_together(encoder):
         assert made.score(X, y) > 0.9
     assert parted[1] > parted[0] + 0.2
     assert made.history_.steps
+    assert made.predict_proba(X).max(1).mean() > 0.9, "every fold of a cross-validation is right: it chooses modesty"
 
 
 def test_adaptation_changes_the_encoder_before_the_task_and_is_thrown_away(encoder):

@@ -208,21 +208,22 @@ def headline(targets: np.ndarray, scores: np.ndarray, multi_label: bool) -> dict
 
 
 def _fit_linear_head(job: Training) -> Trained:
-    from moduformer.train.features import fit_features
+    from moduformer.train.features import AFTER_CONTRAST, STRENGTHS, fit_features
 
     body = load(job.source, "feature-extraction", job.device)
     texts = windower(body, job.max_length, job.stride)(job.examples.texts, job.examples.pairs)
     encoded, seed = texts.shared(job.weights), job.recipe.settings.seed
     targets, classes = job.examples.targets[texts.owner], len(job.examples.classes)
-    history = None
+    history, strengths = None, STRENGTHS
     if job.recipe.contrast:
+        strengths = AFTER_CONTRAST
         job = replace(job, recipe=job.recipe.for_model(body.spec))
         history = _drawn_together(body, encoded, targets, job)
     weights = _class_weights(job.examples, job.class_weight)
     if job.examples.multi_label:
-        weight, bias = _fit_each_class(body, encoded, targets, weights, seed)
+        weight, bias = _fit_each_class(body, encoded, targets, weights, strengths, seed)
     else:
-        linear = fit_features(body, encoded, targets, classes, weights, seed=seed)
+        linear = fit_features(body, encoded, targets, classes, weights, strengths, seed=seed)
         weight, bias = linear.weight, linear.bias
     model = with_heads(body, (Head("classify", reads="mean", outputs=classes),), seed)
     model.notes = list(body.notes)
@@ -254,7 +255,12 @@ def _drawn_together(body: Model, encoded: Encoded, targets: np.ndarray, job: Tra
 
 
 def _fit_each_class(
-    body: Model, encoded: Encoded, targets: np.ndarray, weights: tuple[float, ...] | None, seed: int
+    body: Model,
+    encoded: Encoded,
+    targets: np.ndarray,
+    weights: tuple[float, ...] | None,
+    strengths: Sequence[float],
+    seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One logistic regression a class, where a text may have several; a class always or never there is a bias."""
     from moduformer.train.features import fit_features
@@ -267,7 +273,7 @@ def _fit_each_class(
             bias[number] = 30.0 if present[0] else -30.0
             continue
         own = None if weights is None else (1.0, weights[number])
-        linear = fit_features(body, encoded, present, 2, own, seed=seed)
+        linear = fit_features(body, encoded, present, 2, own, strengths, seed=seed)
         # The sigmoid of a difference of two logits is their softmax.
         weight[number], bias[number] = linear.weight[1] - linear.weight[0], linear.bias[1] - linear.bias[0]
     return weight, bias

@@ -15,6 +15,9 @@ from moduformer.train.evaluation import mean_features
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 """Inverse regularisation strengths C that cross-validation chooses from."""
+AFTER_CONTRAST = (10.0,)
+"""The strength for features that were trained with the same labels: they separate every row, in each fold of a
+cross-validation too, which has nothing left to choose by."""
 
 
 @dataclass(frozen=True, eq=False)
