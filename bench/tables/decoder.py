@@ -15,6 +15,7 @@ from bench.peers.decoders.llama_cpp import LlamaCpp
 from bench.peers.decoders.open_vino import OpenVinoDecoder
 from bench.peers.decoders.ours import Ours
 from bench.peers.decoders.transformers_model import TransformersDecoder
+from bench.peers.decoders.v_llm import VLlm
 from bench.table import Column, Table
 
 
@@ -36,6 +37,8 @@ class DecoderTable(Table[DecoderWork]):
         TransformersDecoder("sdpa", "bfloat16"),
         CTranslate2Decoder(),
         OpenVinoDecoder("F16", "f32"),
+        VLlm("float32"),
+        VLlm("bfloat16"),
         Ours(),
         Ours("float32", "float32"),
         Ours("float16", "float16"),
