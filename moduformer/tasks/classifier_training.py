@@ -214,9 +214,9 @@ def _fit_linear_head(job: Training) -> Trained:
     texts = windower(body, job.max_length, job.stride)(job.examples.texts, job.examples.pairs)
     encoded, seed = texts.shared(job.weights), job.recipe.settings.seed
     targets, classes = job.examples.targets[texts.owner], len(job.examples.classes)
-    history, strengths = None, STRENGTHS
+    history = None
+    strengths = AFTER_CONTRAST if job.recipe.contrast else STRENGTHS
     if job.recipe.contrast:
-        strengths = AFTER_CONTRAST
         job = replace(job, recipe=job.recipe.for_model(body.spec))
         history = _drawn_together(body, encoded, targets, job)
     weights = _class_weights(job.examples, job.class_weight)
